@@ -1,0 +1,1 @@
+"""Read documents far longer than the window."""

@@ -1,0 +1,301 @@
+"""A document as its soft tokens: what the encoder and the adapter made of it, once, to be asked again and again.
+
+One safetensors file holds the soft tokens, one sentence embedding per chunk (it ranks chunks for *expand*), the spans and the
+text itself. The number of soft tokens may differ from chunk to chunk; nothing here assumes one ratio per document.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+
+from e2llm.chunking import Span
+from e2llm.documents.reading import page_at
+from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError, UserError
+
+SUFFIX = ".e2llm"
+FORMAT = "e2llm-document-1"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a document with its exact place.
+
+    Attributes:
+        start, end: Offsets in the document's text, in characters.
+        n_tokens: Decoder tokens of the text.
+        n_soft: Soft tokens that stand for it.
+        page: 1-based page that it starts on, where the document has pages.
+    """
+
+    text: str
+    start: int
+    end: int
+    index: int
+    n_tokens: int
+    n_soft: int
+    page: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedDocument:
+    """Soft tokens, spans and text of one document, with the fingerprint of the model that made them.
+
+    Attributes:
+        soft_tokens: (n_soft, d_dec), in the order of the chunks.
+        embeddings: (n_chunks, d_enc), the encoder's sentence embedding of each chunk.
+        spans: (n_chunks, 2) character offsets, int64.
+        n_soft_per_chunk: (n_chunks,) int64.
+        n_tokens_per_chunk: (n_chunks,) int64, decoder tokens of each chunk's text.
+        fingerprint: The model's; reading it with another model raises `StaleDocumentError`.
+        ratio: What was asked: text tokens per soft token, or "chunk" for one soft token per chunk.
+        window: Chunks that the encoder read together (late chunking); 1 is each alone.
+        page_starts: Offset of each page's first character, empty where there are no pages.
+
+    Example:
+        >>> document = model.compress(text, name="report")  # doctest: +SKIP
+        >>> document.save("report.e2llm")  # doctest: +SKIP
+        >>> CompressedDocument.load("report.e2llm").n_soft == document.n_soft  # doctest: +SKIP
+        True
+    """
+
+    name: str
+    text: str
+    soft_tokens: torch.Tensor
+    embeddings: torch.Tensor
+    spans: np.ndarray
+    n_soft_per_chunk: np.ndarray
+    n_tokens_per_chunk: np.ndarray
+    fingerprint: str
+    ratio: float | str
+    window: int = 1
+    page_starts: tuple[int, ...] = field(default=())
+
+    @cached_property
+    def chunks(self) -> list[Chunk]:
+        """The chunks in order."""
+        return [
+            Chunk(
+                text=self.text[start:end],
+                start=start,
+                end=end,
+                index=index,
+                n_tokens=int(self.n_tokens_per_chunk[index]),
+                n_soft=int(self.n_soft_per_chunk[index]),
+                page=page_at(self.page_starts, start),
+            )
+            for index, (start, end) in enumerate(self.spans.tolist())
+        ]
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks."""
+        return len(self.spans)
+
+    @property
+    def n_soft(self) -> int:
+        """Decoder positions that the document takes."""
+        return len(self.soft_tokens)
+
+    @property
+    def n_tokens(self) -> int:
+        """Decoder tokens that its text would take."""
+        return int(self.n_tokens_per_chunk.sum())
+
+    @property
+    def ratio_got(self) -> float:
+        """Text tokens per soft token that were reached over the whole document."""
+        return self.n_tokens / self.n_soft
+
+    @property
+    def ratio_note(self) -> str | None:
+        """One sentence that says why the ratio got is more than 5 % off the ratio asked, or None where it is not."""
+        if self.ratio == "chunk" or abs(self.ratio_got / float(self.ratio) - 1) <= 0.05:
+            return None
+        if self.ratio_got < float(self.ratio):
+            why = f"a chunk takes at least one soft token and holds {self.n_tokens / self.n_chunks:.0f} tokens on average; use larger chunks"
+        else:
+            why = "a chunk takes at most one soft token per token that the encoder reads"
+        return f"asked for {self.ratio:g} text tokens per soft token, got {self.ratio_got:.1f}: {why}."
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the text in UTF-8."""
+        return text_sha256(self.text)
+
+    @cached_property
+    def key(self) -> str:
+        """What the document is stored under: a digest of text, model, chunking, window and ratio."""
+        return document_key(self.sha256, self.fingerprint, self.spans, self.window, self.ratio)
+
+    def check_fingerprint(self, fingerprint: str) -> None:
+        """Raise `StaleDocumentError` unless the model with this fingerprint made the document."""
+        if self.fingerprint != fingerprint:
+            raise StaleDocumentError(
+                f"`documents`: {self.name!r} was compressed by another model ({self.fingerprint[:12]}, this one is {fingerprint[:12]}); "
+                "compress its text again with this model."
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one safetensors file: to a temporary name beside it, synced, then renamed; return the path.
+
+        Raises:
+            OSError: The disk is full or the folder is read-only; the path then holds what it held before.
+        """
+        path = Path(path)
+        tensors = {
+            "soft_tokens": self.soft_tokens.contiguous(),
+            "embeddings": self.embeddings.contiguous(),
+            "spans": torch.from_numpy(self.spans),
+            "n_soft_per_chunk": torch.from_numpy(self.n_soft_per_chunk),
+            "n_tokens_per_chunk": torch.from_numpy(self.n_tokens_per_chunk),
+            "text": torch.from_numpy(np.frombuffer(self.text.encode("utf-8"), np.uint8).copy()),
+        }
+        header = json.dumps(
+            {
+                "name": self.name,
+                "sha256": self.sha256,
+                "fingerprint": self.fingerprint,
+                "ratio": self.ratio,
+                "window": self.window,
+                "page_starts": list(self.page_starts),
+                "n_chunks": self.n_chunks,
+                "n_soft": self.n_soft,
+                "n_tokens": self.n_tokens,
+                "key": self.key,
+                "tensors_sha256": _digest(tensors),
+            }
+        )
+        write_atomically(path, serialize(tensors, {"format": FORMAT, "document": header, "document_sha256": text_sha256(header)}))
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "CompressedDocument":
+        """Read a file that `save` wrote.
+
+        Raises:
+            ReadError: There is no such file, or it is not a compressed document.
+            CorruptDocumentError: It is truncated or damaged.
+        """
+        header = read_header(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if _digest(tensors) != header["tensors_sha256"]:
+                raise CorruptDocumentError(f"`{path}`: its contents do not match their checksum; compress the document again.")
+            return cls(
+                name=header["name"],
+                text=tensors["text"].numpy().tobytes().decode("utf-8"),
+                soft_tokens=tensors["soft_tokens"],
+                embeddings=tensors["embeddings"],
+                spans=tensors["spans"].numpy(),
+                n_soft_per_chunk=tensors["n_soft_per_chunk"].numpy(),
+                n_tokens_per_chunk=tensors["n_tokens_per_chunk"].numpy(),
+                fingerprint=header["fingerprint"],
+                ratio=header["ratio"],
+                window=header["window"],
+                page_starts=tuple(header["page_starts"]),
+            )
+        except (SafetensorError, KeyError, UnicodeDecodeError, ValueError) as error:
+            raise _corrupt(path) from error
+        except OSError as error:
+            raise ReadError(f"`{path}`: {error.strerror or error}.") from error
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what a compressed document's file says of itself, without its tensors.
+
+    Raises:
+        ReadError: There is no such file, or it is not a compressed document.
+        CorruptDocumentError: It is truncated or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: Mapping[str, str] = file.metadata() or {}
+    except SafetensorError as error:
+        raise _corrupt(path) from error
+    except OSError as error:
+        raise ReadError(f"`{path}`: {error.strerror or error}; name a file that `e2llm compress` or `CompressedDocument.save` wrote.") from error
+    if metadata.get("format") != FORMAT:
+        raise ReadError(f"`{path}` is not a compressed document of this version ({FORMAT}); compress its text again.")
+    document = metadata.get("document", "")
+    if text_sha256(document) != metadata.get("document_sha256"):
+        raise _corrupt(path)
+    header: dict[str, Any] = json.loads(document)
+    return header
+
+
+def text_sha256(text: str) -> str:
+    """SHA-256 of `text` in UTF-8."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def document_key(sha256: str, fingerprint: str, spans: np.ndarray | list[Span], window: int, ratio: float | str) -> str:
+    """Digest what decides a compressed document's contents: text, model, chunking, window and ratio."""
+    digest = hashlib.sha256(f"{FORMAT} {sha256} {fingerprint} {window} {ratio if isinstance(ratio, str) else float(ratio)} ".encode())
+    digest.update(np.asarray(spans, np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def check_ratio(ratio: float | str) -> float | str:
+    """Return `ratio` if it is "chunk" or a number of at least 1 (text tokens per soft token); raise `UserError` otherwise."""
+    if ratio == "chunk":
+        return ratio
+    try:
+        number = float(ratio)
+    except ValueError:
+        number = float("nan")
+    if not 1 <= number < float("inf"):
+        raise UserError(f'`ratio` (={ratio!r}) must be "chunk" or a number of text tokens per soft token, at least 1 (such as 4, 16 or 64).')
+    return number
+
+
+def pages_between(page_starts: tuple[int, ...], start: int, end: int) -> tuple[int, int] | None:
+    """Return the first and last 1-based page that the characters from `start` to `end` stand on, or None without pages."""
+    if not page_starts:
+        return None
+    return max(1, bisect_right(page_starts, start)), max(1, bisect_right(page_starts, end - 1))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` under a temporary name in the same folder, sync, and rename: a reader sees the old file or the new one, never half."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}-", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def _corrupt(path: str | os.PathLike[str]) -> CorruptDocumentError:
+    return CorruptDocumentError(f"`{path}` is truncated or damaged, or is not a compressed document; compress the document again.")

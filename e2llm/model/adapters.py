@@ -1,0 +1,112 @@
+"""Map pooled chunk states into the decoder's input space (paper section 3.1, "Adapter").
+
+An adapter owns its pooling and its scale, and differs from the others in one verb, `project`. Adding one is a class here
+and a line in `ADAPTERS`.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from e2llm.errors import UserError
+from e2llm.model.pooling import Pooling, group, masked_mean
+
+
+class Adapter(nn.Module):
+    """Turn token states into soft tokens: group, pool, project, scale to the norm of the decoder's input embeddings.
+
+    Args:
+        pooling: What each group of token states becomes before `project`.
+        d_enc, d_dec: Widths of encoder and decoder.
+        soft_token_norm: Norm that a soft token has at initialisation; training may change it by a gain per dimension.
+        n_heads: Attention heads, for adapters that attend.
+
+    Shape:
+        states (n_tokens, d_enc), soft_ids (n_tokens,) -> soft tokens (n_soft, d_dec)
+    """
+
+    default_pooling: ClassVar[str] = "mean"
+
+    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.norm = nn.RMSNorm(d_dec, eps=1e-6)
+        self.scale = soft_token_norm / d_dec**0.5
+
+    def forward(self, states: Tensor, soft_ids: Tensor, n_soft: int) -> Tensor:
+        """Return the `n_soft` soft tokens that the states feed, in order; `soft_ids` as in `pooling.group`."""
+        pooled, mask = self.pooling(*group(states.to(self.norm.weight), soft_ids.to(self.norm.weight.device), n_soft))
+        return self.norm(self.project(pooled, mask)) * self.scale
+
+    def project(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Map (n_soft, length, d_enc) states under a (n_soft, length) mask to (n_soft, d_dec)."""
+        raise NotImplementedError(f"{type(self).__name__}.project")
+
+
+class LinearAdapter(Adapter):
+    """One linear layer (the paper's ablation: worse than the MLP)."""
+
+    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+        super().__init__(pooling, d_enc, d_dec, soft_token_norm)
+        self.linear = nn.Linear(d_enc, d_dec)
+
+    def project(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return (n_soft, d_dec)."""
+        return masked_mean(self.linear(states), mask)
+
+
+class MLPAdapter(Adapter):
+    """Two layers with GELU between: d_enc -> d_dec -> d_dec (paper v1)."""
+
+    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+        super().__init__(pooling, d_enc, d_dec, soft_token_norm)
+        self.up = nn.Linear(d_enc, d_dec)
+        self.down = nn.Linear(d_dec, d_dec)
+
+    def project(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return (n_soft, d_dec)."""
+        return masked_mean(self.down(F.gelu(self.up(states))), mask)
+
+
+class VPMAAdapter(Adapter):
+    """Pooling by multi-head attention with one learned query (EMNLP version, "vPMA").
+
+    K = X W_K, V = X W_V; h = LN(MHA(q, K, V) + q); c = LN(h + FFN(h)). With k soft tokens the query attends within each of the
+    k groups. The paper gives no width for the feed-forward network; d_dec is used.
+    """
+
+    default_pooling = "tokens"
+
+    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+        super().__init__(pooling, d_enc, d_dec, soft_token_norm)
+        if n_heads < 1 or d_dec % n_heads:
+            raise UserError(f"`adapter_heads` (={n_heads}) must divide the decoder's width (={d_dec}); the paper uses 4.")
+        self.n_heads = n_heads
+        self.query = nn.Parameter(torch.empty(d_dec))
+        self.key = nn.Linear(d_enc, d_dec, bias=False)
+        self.value = nn.Linear(d_enc, d_dec, bias=False)
+        self.out = nn.Linear(d_dec, d_dec)
+        self.attention_norm = nn.LayerNorm(d_dec)
+        self.up = nn.Linear(d_dec, d_dec)
+        self.down = nn.Linear(d_dec, d_dec)
+        self.output_norm = nn.LayerNorm(d_dec)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the query; the layers have their own."""
+        nn.init.normal_(self.query, std=0.02)
+
+    def project(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return (n_soft, d_dec)."""
+        n_soft, length, _ = states.shape
+        heads = (n_soft, length, self.n_heads, -1)
+        keys, values = (layer(states).view(heads).transpose(1, 2) for layer in (self.key, self.value))
+        query = self.query.view(1, self.n_heads, 1, -1).expand(n_soft, -1, -1, -1)
+        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask[:, None, None, :])
+        hidden = self.attention_norm(self.out(attended.reshape(n_soft, -1)) + self.query)
+        return self.output_norm(hidden + self.down(F.gelu(self.up(hidden))))
+
+
+ADAPTERS: dict[str, type[Adapter]] = {"linear": LinearAdapter, "mlp": MLPAdapter, "vpma": VPMAAdapter}

@@ -1,0 +1,178 @@
+"""Put a pair together from two pretrained checkpoints, load it again, and take it apart."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers.utils import cached_file
+
+from e2llm.errors import UserError
+from e2llm.model import bases
+from e2llm.model.adapters import ADAPTERS
+from e2llm.model.configuration import E2LLMConfig, check_choice
+from e2llm.model.modeling import LORA_FOLDER, LORA_TARGETS, E2LLMForCausalLM
+from e2llm.model.pooling import POOLINGS
+from e2llm.model.processing import E2LLMProcessor
+
+ADAPTER_FILE = "model.safetensors"
+
+
+def assemble(encoder: str, decoder: str, *, adapter: str = "mlp", pooling: str | None = None, **options: Any) -> tuple[E2LLMForCausalLM, E2LLMProcessor]:
+    """Make an untrained pair from two checkpoints.
+
+    Args:
+        encoder, decoder: A folder, a hub name, a GGUF file (decoder), or `package:MODULE/PATH`.
+        adapter: "linear", "mlp" or "vpma".
+        pooling: "mean", "cls", "attention" or "tokens"; None for the adapter's own default.
+        options: Fields of `E2LLMConfig` (`chunk_chars`, `ratio`, `seed`, `encoder_revision`, ...); what is left goes to both `from_pretrained`.
+
+    Raises:
+        UserError: A model cannot be loaded, or a name is unknown.
+    """
+    check_choice("adapter", adapter, list(ADAPTERS))
+    pooling = pooling or ADAPTERS[adapter].default_pooling
+    check_choice("pooling", pooling, list(POOLINGS))
+    fields = {name: options.pop(name) for name in list(options) if name in E2LLMConfig.__dataclass_fields__ and name != "dtype"}
+    encoder_revision, decoder_revision = fields.get("encoder_revision"), fields.get("decoder_revision")
+    encoder_model = bases.load_encoder(encoder, **_revised(options, encoder_revision))
+    decoder_model = bases.load_decoder(decoder, **_revised(options, decoder_revision))
+    hub = bases._load_only(options)
+    settings = bases.read_encoder_settings(encoder, **_revised(hub, encoder_revision))
+    encoder_tokenizer = bases.load_encoder_tokenizer(encoder, **_revised(hub, encoder_revision))
+    tokenizer = bases.load_decoder_tokenizer(decoder, **_revised(hub, decoder_revision))
+    told = {
+        "embedding_pooling": settings.embedding_pooling,
+        "embedding_normalize": settings.embedding_normalize,
+        "query_prompt": settings.query_prompt,
+        "document_prompt": settings.document_prompt,
+        "encoder_max_tokens": bases.encoder_max_tokens(settings, encoder_tokenizer, encoder_model.config),
+        "soft_token_norm": bases.input_embedding_norm(decoder_model),
+    }
+    config = E2LLMConfig(
+        encoder_config=encoder_model.config,
+        text_config=decoder_model.config,
+        encoder_name=_absolute(encoder),
+        decoder_name=_absolute(decoder),
+        adapter=adapter,
+        pooling=pooling,
+        **{**told, **fields},
+    )
+    return _join(config, encoder_model, decoder_model), processor_of(config, tokenizer, encoder_tokenizer)
+
+
+def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausalLM:
+    """Load a checkpoint that holds the trained parts alone, beside the two bases that its configuration names.
+
+    Raises:
+        UserError: A base cannot be loaded, or the adapter's weights are missing or of another shape.
+    """
+    quantization = {"quantization_config": options.pop("quantization_config")} if "quantization_config" in options else {}
+    hub = bases._load_only(options)
+    encoder = bases.load_encoder(config.encoder_name, **_revised(options, config.encoder_revision))  # type: ignore[arg-type]
+    decoder = bases.load_decoder(config.decoder_name, **_revised(options, config.decoder_revision), **quantization)  # type: ignore[arg-type]
+    model = _join(config, encoder, decoder)
+    file = find_file(path, ADAPTER_FILE, **hub)
+    lora = find_file(path, f"{LORA_FOLDER}/adapter_config.json", **hub)
+    if file is not None:
+        missing, unexpected = _load_adapter(model, file)
+        if missing or unexpected:
+            raise UserError(f"`{path}`: {ADAPTER_FILE} does not fit its config.json (missing: {missing[:3]}, unexpected: {unexpected[:3]}).")
+    elif config.trained and lora is None:
+        raise UserError(f"`{path}` holds no {ADAPTER_FILE}, though its config.json says that the adapter is trained; copy the whole folder.")
+    if lora is not None:
+        # The hub's other files of the folder are fetched by PEFT itself.
+        source = {"model_id": str(Path(lora).parent)} if os.path.isdir(path) else {"model_id": path, "subfolder": LORA_FOLDER}
+        model = PeftModel.from_pretrained(model, **source).merge_and_unload()
+        model.lora_merged = True
+    return model.eval()
+
+
+def attach_lora(model: E2LLMForCausalLM, rank: int = 16, alpha: int = 32, dropout: float = 0.0, **options: Any) -> PeftModel:
+    """Put LoRA on encoder and decoder with one PEFT configuration and leave the adapter fully trainable (paper section 3.1).
+
+    Args:
+        rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder; `rank_pattern` in `options` sets them apart).
+        alpha: LoRA scale.
+        dropout: LoRA dropout.
+        options: Further fields of PEFT's `LoraConfig`.
+    """
+    settings = {"target_modules": LORA_TARGETS, "modules_to_save": ["adapter"], "task_type": "CAUSAL_LM", **options}
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **settings))
+
+
+def save_pair(model: E2LLMForCausalLM | PeftModel, processor: E2LLMProcessor, path: str | os.PathLike[str]) -> None:
+    """Save a pair: configuration, tokenizers, adapter, and the LoRA in its own folder where PEFT holds one; the bases by name."""
+    if isinstance(model, PeftModel):
+        base = model.get_base_model()
+        base.config.save_pretrained(path)
+        model.save_pretrained(Path(path) / LORA_FOLDER)
+    else:
+        model.save_pretrained(path)
+    processor.save_pretrained(path)
+
+
+def load_processor(path: Any, config: E2LLMConfig, **hub: Any) -> E2LLMProcessor:
+    """Load a pair's processor: from its folder, or, where that holds no tokenizers, from its two bases."""
+    if find_file(path, "processor_config.json", **hub) is not None:
+        return E2LLMProcessor.from_pretrained(path, **hub)
+    if not config.has_bases:
+        raise UserError(f"`{path}` holds neither a processor_config.json nor the names of its bases; copy the whole folder.")
+    tokenizer = bases.load_decoder_tokenizer(config.decoder_name, **_revised(hub, config.decoder_revision))  # type: ignore[arg-type]
+    encoder_tokenizer = bases.load_encoder_tokenizer(config.encoder_name, **_revised(hub, config.encoder_revision))  # type: ignore[arg-type]
+    return processor_of(config, tokenizer, encoder_tokenizer)
+
+
+def processor_of(config: E2LLMConfig, tokenizer: Any, encoder_tokenizer: Any) -> E2LLMProcessor:
+    """Build the processor that fits a configuration."""
+    return E2LLMProcessor(
+        tokenizer,
+        encoder_tokenizer,
+        placeholder_id=config.placeholder_id,
+        encoder_max_tokens=config.encoder_max_tokens,
+        pool_special_tokens=POOLINGS[config.pooling].reads_special_tokens,
+        document_prompt=config.document_prompt,
+        chunk_chars=config.chunk_chars,
+        overlap_chars=config.overlap_chars,
+        window_chunks=config.window_chunks,
+        ratio=config.ratio,
+    )
+
+
+def find_file(path: Any, file: str, **hub: Any) -> str | None:
+    """Return where `file` of a folder or a hub name lies on this machine, or None where there is none."""
+    if os.path.isdir(path):
+        found = os.path.join(path, file)
+        return found if os.path.isfile(found) else None
+    hub = {name: value for name, value in hub.items() if name != "trust_remote_code"}
+    return cached_file(path, file, _raise_exceptions_for_missing_entries=False, **hub)
+
+
+def _join(config: E2LLMConfig, encoder: Any, decoder: Any) -> E2LLMForCausalLM:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = E2LLMForCausalLM(config, encoder, decoder)
+    embeddings = decoder.get_input_embeddings().weight
+    model.adapter.to(device=embeddings.device, dtype=embeddings.dtype if embeddings.is_floating_point() else torch.float32)
+    return model.eval()
+
+
+def _load_adapter(model: E2LLMForCausalLM, file: str) -> tuple[list[str], list[str]]:
+    state = load_file(file)
+    wanted = {f"adapter.{name}" for name in model.adapter.state_dict()}
+    try:
+        model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"`{file}` does not fit the bases that config.json names: {' '.join(str(error).split())[:300]}") from error
+    return sorted(wanted - state.keys()), sorted(state.keys() - wanted)
+
+
+def _revised(options: dict[str, Any], revision: str | None) -> dict[str, Any]:
+    options = {name: value for name, value in options.items() if name != "revision"}
+    return options | ({"revision": revision} if revision else {})
+
+
+def _absolute(name: str) -> str:
+    return os.path.abspath(name) if os.path.exists(name) else name

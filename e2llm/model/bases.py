@@ -1,0 +1,238 @@
+"""Load the two pretrained models of a pair, and what a sentence-transformers folder says of its encoder.
+
+A base is named by a folder, a hub name, a `.gguf` file, or `package:MODULE/PATH` for weights inside an installed package
+(found without running the package's code). Weights are read from safetensors or GGUF, never from pickles, and a
+repository's own code runs only under `trust_remote_code=True`.
+"""
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+
+from e2llm import environment
+from e2llm.errors import MissingPackageError, UserError
+
+logger = logging.getLogger(__name__)
+
+PACKAGE_PREFIX = "package:"
+GGUF_SUFFIX = ".gguf"
+# These families count positions from the padding id, so their tables hold that many fewer.
+_POSITIONS_AFTER_PADDING = ("roberta", "camembert", "mpnet", "longformer", "xmod")
+_LOAD_ONLY = ("token", "cache_dir", "local_files_only", "trust_remote_code", "revision")
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What a sentence-transformers folder says of its encoder; the defaults stand where it says nothing."""
+
+    embedding_pooling: str = "mean"
+    embedding_normalize: bool = True
+    query_prompt: str = ""
+    document_prompt: str = ""
+    encoder_max_tokens: int | None = None
+    subfolder: str = ""
+
+
+def resolve(name: str) -> str:
+    """Turn `package:MODULE/PATH` into the path it stands for; a folder becomes absolute, a hub name stays as it is.
+
+    Raises:
+        MissingPackageError: The package is not installed.
+    """
+    if not name.startswith(PACKAGE_PREFIX):
+        return os.path.abspath(name) if os.path.exists(name) else name
+    module, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingPackageError(f"the weights {name!r} are in the package {module!r}, which is not installed; run `e2llm models --fetch`.")
+    path = Path(spec.submodule_search_locations[0]) / inside
+    if not path.exists():
+        raise MissingPackageError(f"the package {module!r} holds no {inside!r}; run `e2llm models --fetch` to get the tested version.")
+    return str(path)
+
+
+def load_encoder(name: str, **options: Any) -> PreTrainedModel:
+    """Load a text encoder; `options` go to `from_pretrained`.
+
+    Raises:
+        UserError: There is no such model, or it has no safetensors.
+    """
+    path = resolve(name)
+    options.setdefault("subfolder", read_encoder_settings(name, **_load_only(options)).subfolder)
+    config = _from_pretrained("encoder", AutoConfig, name, path, **_load_only(options), subfolder=options["subfolder"])
+    auto = AutoModelForTextEncoding if getattr(config, "is_encoder_decoder", False) else AutoModel
+    model = _from_pretrained("encoder", auto, name, path, config=config, use_safetensors=True, **options)
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
+    return model
+
+
+def load_decoder(name: str, **options: Any) -> PreTrainedModel:
+    """Load a decoder-only LLM with its head; `options` go to `from_pretrained`. A GGUF file is converted once and kept.
+
+    Raises:
+        UserError: There is no such model, or it has no safetensors.
+    """
+    return _from_pretrained("decoder", AutoModelForCausalLM, name, _decoder_path(resolve(name)), use_safetensors=True, **options)
+
+
+def load_decoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
+    """Load the decoder's tokenizer."""
+    return _from_pretrained("decoder", AutoTokenizer, name, _decoder_path(resolve(name)), **options)
+
+
+def load_encoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
+    """Load the encoder's tokenizer; it must be a fast one, which knows the place of each token in the text."""
+    subfolder = read_encoder_settings(name, **options).subfolder
+    tokenizer = _from_pretrained("encoder", AutoTokenizer, name, resolve(name), subfolder=subfolder, **options)
+    if not tokenizer.is_fast:
+        raise UserError(f"`encoder` (={name!r}) has no fast tokenizer, which chunk spans need; choose an encoder with a tokenizer.json.")
+    return tokenizer
+
+
+def read_encoder_settings(name: str, **options: Any) -> EncoderSettings:
+    """Read modules.json, the pooling's configuration, the prompts and the maximum length of a sentence-transformers folder."""
+    path = resolve(name)
+    modules = _read_json(path, "modules.json", options)
+    if not isinstance(modules, list):
+        return EncoderSettings()
+    kinds = {str(module.get("type", "")).rsplit(".", 1)[-1]: str(module.get("path", "")) for module in modules}
+    for kind in kinds.keys() - {"Transformer", "Pooling", "Normalize"}:
+        logger.warning("%s: the sentence-transformers module %s is not applied to the sentence embedding.", name, kind)
+    subfolder = kinds.get("Transformer", "")
+    pooling = _read_json(path, f"{kinds.get('Pooling', '')}/config.json", options) or {}
+    limits = _read_json(path, f"{subfolder}/sentence_bert_config.json".lstrip("/"), options) or {}
+    general = _read_json(path, "config_sentence_transformers.json", options) or {}
+    prompts = general.get("prompts") or {}
+    default = prompts.get(general.get("default_prompt_name") or "", "")
+    return EncoderSettings(
+        embedding_pooling=_pooling_mode(name, pooling),
+        embedding_normalize="Normalize" in kinds or general.get("similarity_fn_name", "cosine") in ("cosine", None),
+        query_prompt=prompts.get("query") or default,
+        document_prompt=prompts.get("document") or prompts.get("passage") or default,
+        encoder_max_tokens=limits.get("max_seq_length"),
+        subfolder=subfolder,
+    )
+
+
+def encoder_max_tokens(settings: EncoderSettings, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
+    """Return the longest input of the encoder: the least of what its folder, its tokenizer and its position table allow."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and any(family in config.model_type for family in _POSITIONS_AFTER_PADDING):
+        positions -= (config.pad_token_id or 0) + 1
+    limits = [limit for limit in (settings.encoder_max_tokens, tokenizer.model_max_length, positions) if limit and limit > 0]
+    return int(min([*limits, 8192]))
+
+
+def default_dtype(device: str | torch.device = "cpu") -> torch.dtype:
+    """Return bfloat16 where the device multiplies it natively, else float32."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if torch.device(device).type == "mps":
+        return torch.bfloat16
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("arm_bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def default_device() -> str:
+    """Return the accelerator that torch sees, else the CPU."""
+    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"  # type: ignore[union-attr]
+
+
+def input_embedding_norm(decoder: PreTrainedModel) -> float:
+    """Measure the mean norm of the decoder's input embeddings, as its embedding module puts them out.
+
+    Rows with no norm (padding, ids that no token uses) are left out.
+    """
+    table = decoder.get_input_embeddings()
+    ids = torch.arange(table.num_embeddings, device=table.weight.device)
+    with torch.no_grad():
+        norms = torch.cat([table(part).float().norm(dim=-1) for part in ids.split(4096)])
+    return float(norms[norms > 1e-6].mean())
+
+
+def _decoder_path(path: str) -> str:
+    return str(_convert_gguf(Path(path))) if path.endswith(GGUF_SUFFIX) and os.path.isfile(path) else path
+
+
+def _convert_gguf(file: Path) -> Path:
+    """Convert a GGUF file to a safetensors folder, once; the folder's name holds the file's digest."""
+    with open(file, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    folder = environment.home() / "decoders" / f"{file.stem}-{digest[:16]}"
+    if folder.is_dir():
+        return folder
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingPackageError(f"reading {file.name!r} needs the package gguf: pip install 'e2llm[smol]'.")
+    logger.warning("Converting %s for the first use; this takes about 20 seconds.", file.name)
+    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
+    # The library refuses to save a model that it read from GGUF while these two say that it is quantised.
+    del model.config.quantization_config
+    model.hf_quantizer = None
+    model.config._name_or_path = ""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder.parent))
+    try:
+        model.save_pretrained(temporary)
+        AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # another process may have finished first
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _load_only(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in _LOAD_ONLY if name in options}
+
+
+def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: Any) -> Any:
+    try:
+        return auto.from_pretrained(path, **options)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"`{argument}` (={name!r}) cannot be loaded; name a folder or a hub model with safetensors. The library says: {reason}") from error
+
+
+def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
+    if os.path.isdir(path):
+        found: str | None = os.path.join(path, file)
+    else:
+        hub = {name: options[name] for name in _LOAD_ONLY if name in options and name != "trust_remote_code"}
+        found = cached_file(
+            path, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False, **hub
+        )
+    if found is None or not os.path.isfile(found):
+        return None
+    with open(found, encoding="utf-8") as stream:
+        return json.load(stream)
+
+
+def _pooling_mode(name: str, pooling: dict[str, Any]) -> str:
+    modes = [key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token") for key, on in pooling.items() if on is True and key.startswith("pooling_mode_")]
+    if isinstance(pooling.get("pooling_mode"), str):
+        modes = [pooling["pooling_mode"]]
+    mode = modes[0] if len(modes) == 1 else "mean"
+    if mode not in ("mean", "cls", "max", "lasttoken") or len(modes) > 1:
+        logger.warning("%s: the sentence embedding's pooling (%s) is not known here; the mean is used to rank chunks.", name, "+".join(modes))
+        return "mean"
+    return mode

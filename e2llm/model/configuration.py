@@ -1,0 +1,103 @@
+"""The configuration of an encoder-adapter-decoder pair: data, no torch."""
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from e2llm.errors import UserError
+
+
+class E2LLMConfig(PreTrainedConfig):
+    """Describe a pair: its two pretrained models, its adapter, and how it compresses unless asked otherwise.
+
+    Attributes:
+        encoder_config: Configuration of the text encoder.
+        text_config: Configuration of the decoder (the name under which transformers looks for it).
+        encoder_name, decoder_name: Where the base weights come from: a folder, a hub name, or `package:MODULE/PATH` for weights
+            inside an installed package. Set, they make `save_pretrained` store the trained parts alone.
+        encoder_revision, decoder_revision: Hub revisions of the two, or None.
+        adapter: Registered adapter: "linear", "mlp" (paper v1) or "vpma" (EMNLP version).
+        pooling: Registered pooling: "mean", "cls", "attention" or "tokens".
+        adapter_heads: Attention heads of "vpma" (the paper finds 4 best).
+        soft_token_norm: Mean norm of the decoder's input embeddings; soft tokens are scaled to it.
+        embedding_pooling: How the encoder's sentence embedding is pooled: "mean", "cls", "max" or "lasttoken".
+        embedding_normalize: Whether the sentence embedding is divided by its norm.
+        query_prompt, document_prompt: Text that the encoder expects before a question and before a chunk.
+        encoder_max_tokens: Longest input of the encoder, special tokens included; a longer chunk is read in pieces.
+        chunk_chars, overlap_chars: Defaults of the chunker, in characters (the paper: 512 and 0).
+        window_chunks: Chunks encoded together (late chunking); 1 encodes each alone, as the paper does.
+        ratio: Default text tokens per soft token, or "chunk" for one soft token per chunk, as the paper has it.
+        expand: Default number of chunks put back as text; 0 is the paper.
+        trained: Whether the adapter has been trained; an untrained one says so when it is asked.
+        seed: Seed of the adapter's first weights.
+    """
+
+    model_type = "e2llm"
+    sub_configs = {"encoder_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 - the library's own form
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    encoder_name: str | None = None
+    encoder_revision: str | None = None
+    decoder_name: str | None = None
+    decoder_revision: str | None = None
+    adapter: str = "mlp"
+    pooling: str = "mean"
+    adapter_heads: int = 4
+    soft_token_norm: float = 1.0
+    embedding_pooling: str = "mean"
+    embedding_normalize: bool = True
+    query_prompt: str = ""
+    document_prompt: str = ""
+    encoder_max_tokens: int = 512
+    chunk_chars: int = 512
+    overlap_chars: int = 0
+    window_chunks: int = 1
+    ratio: float | int | str = 8
+    expand: int = 4
+    trained: bool = False
+    seed: int = 0
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for name in self.sub_configs:
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                value = AutoConfig.for_model(**value)
+            elif value is None:
+                value = AutoConfig.for_model("bert" if name == "encoder_config" else "llama")
+            setattr(self, name, value)
+        # The library resets the attention of every sub-configuration, also of one that a model built before already uses.
+        attentions = {name: getattr(self, name)._attn_implementation for name in self.sub_configs}
+        super().__post_init__(**kwargs)
+        for name, attention in attentions.items():
+            if attention is not None:
+                getattr(self, name)._attn_implementation = attention
+        # Each half ties its own head; the pair has none.
+        self.tie_word_embeddings = False
+
+    @property
+    def placeholder_id(self) -> int:
+        """Token id that stands for a soft token in `input_ids`: out of vocabulary, so no text can ever produce it."""
+        return int(self.text_config.vocab_size)
+
+    @property
+    def has_bases(self) -> bool:
+        """Whether both base models are known by name, so that a checkpoint need not hold their weights."""
+        return self.encoder_name is not None and self.decoder_name is not None
+
+    @property
+    def decoder_window(self) -> int | None:
+        """Positions that the decoder reads, or None where its configuration sets no limit."""
+        return getattr(self.text_config, "max_position_embeddings", None)
+
+
+def check_choice(argument: str, value: str, choices: list[str]) -> str:
+    """Return `value` if it is one of `choices`; otherwise raise `UserError` and suggest the nearest."""
+    import difflib
+
+    if value in choices:
+        return value
+    nearest = difflib.get_close_matches(value, choices, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+    raise UserError(f"`{argument}` (={value!r}) must be one of {', '.join(choices)}{hint}")

@@ -1,0 +1,241 @@
+"""The encoder-adapter-decoder model, native to transformers (paper section 3.1, figure 2).
+
+The encoder reads each chunk, the adapter turns its token states into soft tokens, and the decoder, held whole with its own head,
+reads them in the place of the placeholders in `input_ids`.
+"""
+
+import inspect
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from e2llm.errors import UserError
+from e2llm.model import bases
+from e2llm.model.adapters import ADAPTERS, Adapter
+from e2llm.model.configuration import E2LLMConfig, check_choice
+from e2llm.model.pooling import POOLINGS, Pooling
+
+CHUNK_INPUTS = ("chunk_input_ids", "chunk_attention_mask", "chunk_soft_ids", "soft_tokens", "soft_mask")
+LORA_FOLDER = "lora"
+# Which linear layers LoRA reaches, in encoder and decoder alike, whatever their family calls them.
+LORA_TARGETS = (
+    r"(encoder|decoder)\..*\.("
+    r"q_proj|k_proj|v_proj|o_proj|out_proj|qkv_proj|gate_proj|up_proj|down_proj|gate_up_proj"  # Llama and most after it
+    r"|query|key|value|dense"  # BERT, RoBERTa, GPT-NeoX, Phi
+    r"|query_key_value|dense_h_to_4h|dense_4h_to_h|fc1|fc2"  # GPT-NeoX, Phi
+    r"|c_attn|c_proj|c_fc"  # GPT-2
+    r"|attn\.[qkvo]|Wqkv|Wi|Wo"  # MPNet, ModernBERT
+    r")"
+)
+
+
+class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
+    """A text encoder, an adapter and a decoder-only LLM as one causal language model.
+
+    Saving stores the configuration and the adapter while both bases are known by name (`config.has_bases`), and everything
+    otherwise; `from_pretrained` reads both forms, and merges the LoRA that lies in the folder `lora` beside them.
+
+    Example:
+        >>> from transformers import BertConfig, LlamaConfig
+        >>> small = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, vocab_size=100)
+        >>> config = E2LLMConfig(encoder_config=BertConfig(**small), text_config=LlamaConfig(**small, num_key_value_heads=2))
+        >>> E2LLMForCausalLM(config)(input_ids=torch.tensor([[1, 2, 3]])).logits.shape
+        torch.Size([1, 3, 100])
+    """
+
+    config_class = E2LLMConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("text",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: E2LLMConfig, encoder: PreTrainedModel | None = None, decoder: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.encoder = encoder if encoder is not None else AutoModel.from_config(config.encoder_config)
+        self.decoder = decoder if decoder is not None else AutoModelForCausalLM.from_config(config.text_config)
+        # One object each, so that what is set on the pair's configuration is seen by its parts.
+        config.encoder_config, config.text_config = self.encoder.config, self.decoder.config
+        d_enc = self.encoder.config.get_text_config().hidden_size
+        d_dec = self.decoder.get_input_embeddings().weight.shape[-1]
+        pooling = POOLINGS[check_choice("pooling", config.pooling, list(POOLINGS))](d_enc)
+        adapter = ADAPTERS[check_choice("adapter", config.adapter, list(ADAPTERS))]
+        self.adapter = adapter(pooling, d_enc, d_dec, config.soft_token_norm, config.adapter_heads)
+        self.generation_config = self.decoder.generation_config
+        self.lora_merged = False  # the base weights are no longer those of the named bases
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (Adapter, Pooling)):
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        else:
+            super()._init_weights(module)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the decoder's input embeddings."""
+        return self.decoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the decoder's input embeddings."""
+        self.decoder.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """Return the decoder's head."""
+        return self.decoder.get_output_embeddings()
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Run the encoder on chunks.
+
+        Shape:
+            input_ids, attention_mask (n_rows, chunk_len) -> chunk states (n_rows, chunk_len, d_enc)
+        """
+        device = self.encoder.device
+        return self.encoder(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device)).last_hidden_state
+
+    def compress(self, chunk_input_ids: Tensor, chunk_attention_mask: Tensor, chunk_soft_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a batch of documents and turn their chunk states into soft tokens.
+
+        Args:
+            chunk_input_ids: (batch, n_chunks, chunk_len) encoder token ids.
+            chunk_attention_mask: (batch, n_chunks, chunk_len), 0 on padding; a padding chunk is 0 throughout.
+            chunk_soft_ids: (batch, n_chunks, chunk_len) index, within its document, of the soft token that each token feeds; -1 for none.
+
+        Returns:
+            Soft tokens (batch, n_soft, d_dec), padded with zeros at the end, and their mask (batch, n_soft).
+        """
+        batch = chunk_input_ids.shape[0]
+        counts = (chunk_soft_ids.flatten(1).amax(1) + 1).clamp(min=0)
+        offsets = counts.cumsum(0) - counts
+        soft_ids = torch.where(chunk_soft_ids >= 0, chunk_soft_ids + offsets[:, None, None], -1)
+        real = chunk_attention_mask.any(-1)
+        states = self.encode(chunk_input_ids[real], chunk_attention_mask[real])
+        soft = self.adapter(states.flatten(0, 1), soft_ids[real].flatten(), int(counts.sum()))
+        mask = torch.arange(int(counts.max()) if batch else 0, device=counts.device) < counts[:, None]
+        padded = soft.new_zeros(*mask.shape, soft.shape[-1])
+        padded[mask] = soft
+        return padded, mask
+
+    def embed(self, input_ids: Tensor, soft_tokens: Tensor | None = None, soft_mask: Tensor | None = None) -> Tensor:
+        """Look up the decoder's input embeddings and put soft tokens in the place of the placeholders.
+
+        Shape:
+            input_ids (batch, seq), soft_tokens (batch, n_soft, d_dec), soft_mask (batch, n_soft) -> (batch, seq, d_dec)
+
+        Raises:
+            UserError: A row of the batch has more or fewer placeholders than soft tokens.
+        """
+        placeholders = input_ids == self.config.placeholder_id
+        embeddings = self.get_input_embeddings()(input_ids.masked_fill(placeholders, 0))
+        if soft_tokens is None:
+            n_given = placeholders.new_zeros(len(input_ids), dtype=torch.long)
+        else:
+            soft_mask = torch.ones(soft_tokens.shape[:2], dtype=torch.bool, device=soft_tokens.device) if soft_mask is None else soft_mask.bool()
+            n_given = soft_mask.sum(1)
+        n_wanted = placeholders.sum(1)
+        if not torch.equal(n_wanted, n_given.to(n_wanted.device)):
+            raise UserError(
+                f"`input_ids` holds {n_wanted.tolist()} placeholders per row (id {self.config.placeholder_id}) for {n_given.tolist()} soft tokens; "
+                "the two must be equal: build both with the processor."
+            )
+        if soft_tokens is None or not placeholders.any():
+            return embeddings
+        return embeddings.masked_scatter(placeholders.unsqueeze(-1), soft_tokens[soft_mask].to(embeddings))
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        chunk_input_ids: Tensor | None = None,
+        chunk_attention_mask: Tensor | None = None,
+        chunk_soft_ids: Tensor | None = None,
+        soft_tokens: Tensor | None = None,
+        soft_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Run the decoder on text and soft tokens; the loss, where `labels` are given, is the decoder's own.
+
+        Args:
+            input_ids: (batch, seq) with `config.placeholder_id` where a soft token stands.
+            attention_mask: (batch, seq).
+            position_ids: (batch, seq); named here because `generate` makes them for models that name them.
+            inputs_embeds: (batch, seq, d_dec), in place of `input_ids` and of every chunk input.
+            chunk_input_ids, chunk_attention_mask, chunk_soft_ids: Documents to compress, as in `compress`.
+            soft_tokens, soft_mask: (batch, n_soft, d_dec) and (batch, n_soft), compressed before, in place of the chunk inputs.
+            labels: (batch, seq), -100 where no loss is taken.
+        """
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise UserError("`input_ids` or `inputs_embeds` must be given.")
+            if chunk_input_ids is not None:
+                soft_tokens, soft_mask = self.compress(chunk_input_ids, chunk_attention_mask, chunk_soft_ids)
+            inputs_embeds = self.embed(input_ids, soft_tokens, soft_mask)
+        optional = {"labels": labels, "position_ids": position_ids}
+        kwargs |= {name: value for name, value in optional.items() if value is not None}
+        return self.decoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, is_first_iteration: bool = False, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Give the chunk inputs to the first step alone: later ones find the soft tokens in the cache."""
+        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, inputs_embeds=inputs_embeds, **kwargs)
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            inputs = {name: value for name, value in inputs.items() if name not in CHUNK_INPUTS}
+        return inputs
+
+    @torch.no_grad()
+    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
+        """Generate as any transformers model does; the documents are compressed once, before beams or sequences multiply."""
+        if kwargs.get("chunk_input_ids") is not None:
+            chunk_inputs = {name: kwargs.pop(name) for name in CHUNK_INPUTS[:3]}
+            kwargs["soft_tokens"], kwargs["soft_mask"] = self.compress(**chunk_inputs)
+        return super().generate(inputs, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """Save the configuration and the adapter, or, where a base has no name, every weight. `full=True` saves every weight."""
+        full = kwargs.pop("full", False) or self.lora_merged or not self.config.has_bases
+        if full:
+            names = self.config.encoder_name, self.config.decoder_name
+            self.config.encoder_name = self.config.decoder_name = None
+            try:
+                super().save_pretrained(save_directory, **kwargs)
+            finally:
+                self.config.encoder_name, self.config.decoder_name = names
+            return
+        state = kwargs.pop("state_dict", None)
+        state = self.state_dict() if state is None else state
+        kwargs["state_dict"] = {name: tensor for name, tensor in state.items() if name.startswith("adapter.")}
+        super().save_pretrained(save_directory, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> "E2LLMForCausalLM":  # type: ignore[override]
+        """Load a checkpoint: a full one, or the trained parts beside two bases known by name.
+
+        Keyword arguments are those of transformers (`dtype`, `device_map`, `quantization_config`, `token`, ...); for a checkpoint that
+        names its bases they are passed on to both, `quantization_config` to the decoder alone.
+        """
+        hub = bases._load_only(kwargs)
+        config = kwargs.pop("config", None)
+        if not isinstance(config, E2LLMConfig):
+            config = E2LLMConfig.from_pretrained(pretrained_model_name_or_path, **hub)
+        if not config.has_bases:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        from e2llm.model.assembling import load_light
+
+        return load_light(pretrained_model_name_or_path, config, **kwargs)
+
+
+def cache_argument() -> str:
+    """Return what this transformers calls the cache among the arguments of `generate`: "cache", or "past_key_values" before 5.20 or so."""
+    parameters = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+    return "cache" if "cache" in parameters else "past_key_values"

@@ -1,0 +1,284 @@
+"""Turn documents into encoder inputs and prompts into decoder ids: both tokenizers, no weights.
+
+A prompt is built in segments. The placeholder of a soft token is an id out of vocabulary, and every segment that a user or a
+document wrote is tokenised with special tokens split, so that no text can become a placeholder or a chat marker.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
+from e2llm.chunking import Chunker, Span, SpanMaker, make_spans
+
+# A private-use character pair marks where the user's turn goes in the rendered chat template.
+_TURN = "\ue000\ue001"
+
+
+@dataclass(frozen=True)
+class SoftTokens:
+    """A prompt part that stands for `n_soft` soft tokens."""
+
+    n_soft: int
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """One input of the encoder: a chunk, several chunks read together, or a piece of a chunk too long for the encoder.
+
+    Attributes:
+        input_ids: Encoder token ids, special tokens included.
+        chunk_ids: Per token, the index of the chunk that it belongs to; -1 for special tokens and the document prompt.
+        head: Index of the chunk that the row's leading special token counts for, or -1 where the row continues a chunk.
+    """
+
+    input_ids: list[int]
+    chunk_ids: np.ndarray
+    head: int
+
+
+class E2LLMProcessor(ProcessorMixin):
+    """Hold the decoder's tokenizer and the encoder's, and build what the model reads.
+
+    Args:
+        tokenizer: The decoder's.
+        encoder_tokenizer: The encoder's; a fast one.
+        placeholder_id: Id of a soft token's placeholder, out of the decoder's vocabulary.
+        encoder_max_tokens: Longest encoder input, special tokens included.
+        pool_special_tokens: Whether the leading special token feeds a chunk's first soft token (the "cls" pooling).
+        document_prompt: Text that the encoder expects before a chunk.
+        chunk_chars, overlap_chars, window_chunks, ratio: Defaults, as in `E2LLMConfig`.
+        chat_template: The decoder's, kept by the library's own convention.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        encoder_tokenizer: PreTrainedTokenizerBase,
+        placeholder_id: int = 0,
+        encoder_max_tokens: int = 512,
+        pool_special_tokens: bool = False,
+        document_prompt: str = "",
+        chunk_chars: int = 512,
+        overlap_chars: int = 0,
+        window_chunks: int = 1,
+        ratio: float | str = 8,
+        chat_template: str | None = None,
+    ) -> None:
+        self.placeholder_id = placeholder_id
+        self.encoder_max_tokens = encoder_max_tokens
+        self.pool_special_tokens = pool_special_tokens
+        self.document_prompt = document_prompt
+        self.chunk_chars = chunk_chars
+        self.overlap_chars = overlap_chars
+        self.window_chunks = window_chunks
+        self.ratio = ratio
+        super().__init__(tokenizer, encoder_tokenizer, chat_template=chat_template or tokenizer.chat_template)
+
+    @property
+    def chunker(self) -> Chunker:
+        """The default chunker."""
+        return Chunker(self.chunk_chars, self.overlap_chars)
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        documents: Sequence[Sequence[str]] | None = None,
+        ratio: float | str | None = None,
+        chunker: SpanMaker | None = None,
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        """Build the inputs of `E2LLMForCausalLM` for a batch of questions, each over its own documents.
+
+        Args:
+            text: One prompt per batch row; it becomes the user's turn, after the soft tokens of its documents.
+            documents: For each row the texts of its documents; None for none at all.
+            ratio: Text tokens per soft token, or "chunk".
+            chunker: In place of the default one.
+            return_tensors: "pt".
+
+        Returns:
+            `input_ids`, `attention_mask` (batch, seq; padded on the left), and where there are documents `chunk_input_ids`,
+            `chunk_attention_mask`, `chunk_soft_ids` (batch, n_chunks, chunk_len).
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        documents = [[] for _ in texts] if documents is None else documents
+        prompts, batch_rows, batch_soft_ids = [], [], []
+        for prompt, own in zip(texts, documents, strict=True):
+            rows: list[EncoderRow] = []
+            soft_ids: list[np.ndarray] = []
+            parts: list[str | SoftTokens] = []
+            n_soft = 0
+            for document in own:
+                spans = make_spans(document, chunker or self.chunker)
+                own_rows = self.encoder_rows(document, spans, self.window_chunks)
+                n_states = count_states(own_rows, len(spans))
+                counts, _ = self.soft_counts(self.count_tokens(document, spans), n_states, self.ratio if ratio is None else ratio)
+                ids = self.soft_ids(own_rows, counts)
+                soft_ids += [np.where(row >= 0, row + n_soft, -1) for row in ids]
+                rows += own_rows
+                n_soft += int(counts.sum())
+                parts += [SoftTokens(int(counts.sum())), "\n\n"]
+            prompts.append(self.prompt_ids([*parts, prompt]))
+            batch_rows.append(rows)
+            batch_soft_ids.append(soft_ids)
+        inputs = dict(zip(("input_ids", "attention_mask"), self._pad_left(prompts), strict=True))
+        if any(batch_rows):
+            inputs |= self._pad_chunks(batch_rows, batch_soft_ids)
+        return BatchFeature(inputs, tensor_type=return_tensors)
+
+    def encoder_rows(self, text: str, spans: Sequence[Span], window: int = 1) -> list[EncoderRow]:
+        """Tokenise chunks for the encoder; `window` of them are read together (late chunking), and a long one in pieces.
+
+        Returns:
+            Rows in the order of the text; chunk ids count from 0 at `spans[0]`.
+        """
+        prompt = self.document_prompt
+        firsts = range(0, len(spans), window)
+        bounds = [(spans[first][0], spans[min(first + window, len(spans)) - 1][1]) for first in firsts]
+        encoded = self.encoder_tokenizer(
+            [prompt + text[start:end] for start, end in bounds],
+            truncation=True,
+            max_length=self.encoder_max_tokens,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            split_special_tokens=True,
+        )
+        chunk_ends = np.array([end for _, end in spans])
+        rows: list[EncoderRow] = []
+        last_sample = -1
+        for ids, offsets, special, sample in zip(
+            encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], encoded["overflow_to_sample_mapping"], strict=True
+        ):
+            first, start = firsts[sample], bounds[sample][0]
+            # A token belongs where its last character stands: byte-level tokens begin with the white space before them.
+            places = np.asarray(offsets).reshape(-1, 2)[:, 1] - 1 - len(prompt) + start
+            chunk_ids = np.searchsorted(chunk_ends, places, side="right").clip(first, min(first + window, len(spans)) - 1)
+            chunk_ids[np.asarray(special, bool) | (places < start)] = -1
+            if ids:
+                rows.append(EncoderRow(ids, chunk_ids, head=first if sample != last_sample else -1))
+            last_sample = sample
+        return rows
+
+    def count_tokens(self, text: str, spans: Sequence[Span]) -> np.ndarray:
+        """Count the decoder's tokens of each chunk's text, (n_chunks,)."""
+        if not spans:
+            return np.zeros(0, np.int64)
+        encoded = self.tokenizer([text[start:end] for start, end in spans], add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
+
+    def soft_counts(self, n_tokens: np.ndarray, n_states: np.ndarray, ratio: float | str, owed: float = 0.0) -> tuple[np.ndarray, float]:
+        """Decide how many soft tokens each chunk gets.
+
+        k = max(1, round(tokens / ratio)), with the rounding error carried to the next chunk so that the ratio got over the document is
+        the ratio asked, and at most one per token state; none for a chunk of which the encoder's tokenizer makes nothing (white space).
+
+        Args:
+            n_tokens: (n_chunks,) decoder tokens of each chunk.
+            n_states: (n_chunks,) token states that the encoder gives for it.
+            ratio: Text tokens per soft token, or "chunk" for one soft token per chunk.
+            owed: Rounding error carried from the chunks before, in soft tokens.
+
+        Returns:
+            (n_chunks,) soft tokens of each chunk, and the rounding error to carry on.
+        """
+        if ratio == "chunk":
+            return np.minimum(n_states, 1), 0.0
+        counts = np.empty(len(n_tokens), np.int64)
+        for index, (tokens, states) in enumerate(zip(n_tokens.tolist(), n_states.tolist(), strict=True)):
+            owed += tokens / float(ratio)
+            counts[index] = min(max(1, int(owed + 0.5)), states)
+            # A debt that a bound made is forgotten: later chunks do not pay for it with detail of their own.
+            owed = min(max(owed - counts[index], -0.5), 0.5)
+        return counts, owed
+
+    def soft_ids(self, rows: Sequence[EncoderRow], counts: np.ndarray) -> list[np.ndarray]:
+        """Say which soft token each encoder token feeds: the tokens of a chunk fall into k equal groups, in order.
+
+        Args:
+            rows: From `encoder_rows`, whole chunks only.
+            counts: (n_chunks,) soft tokens of each chunk.
+
+        Returns:
+            Per row an array of soft token indices, counted from 0 at the first chunk; -1 where a token feeds none.
+        """
+        n_states = count_states(rows, len(counts))
+        offsets = counts.cumsum() - counts
+        seen = np.zeros(len(counts), np.int64)
+        result = []
+        for row in rows:
+            ids = np.full(len(row.chunk_ids), -1, np.int64)
+            for chunk in np.unique(row.chunk_ids[row.chunk_ids >= 0]):
+                places = np.flatnonzero(row.chunk_ids == chunk)
+                ids[places] = offsets[chunk] + (seen[chunk] + np.arange(len(places))) * counts[chunk] // n_states[chunk]
+                seen[chunk] += len(places)
+            if self.pool_special_tokens and row.head >= 0 and counts[row.head] and row.chunk_ids[0] < 0:
+                ids[0] = offsets[row.head]
+            result.append(ids)
+        return result
+
+    def prompt_ids(self, parts: Sequence[str | SoftTokens], chat: bool = True) -> list[int]:
+        """Tokenise prompt parts as the user's turn of the decoder's chat template, or as plain text where it has none.
+
+        Args:
+            parts: Text of users and documents, and soft tokens, in order.
+            chat: Whether to use the chat template, if there is one.
+        """
+        before, after = self.turn_ids() if chat else (self._bos(), [])
+        ids = list(before)
+        for part in parts:
+            ids += [self.placeholder_id] * part.n_soft if isinstance(part, SoftTokens) else self.text_ids(part)
+        return ids + after
+
+    def text_ids(self, text: str) -> list[int]:
+        """Tokenise text that somebody else wrote: nothing in it becomes a special token."""
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+
+    def turn_ids(self) -> tuple[list[int], list[int]]:
+        """Return the ids before and after the user's text: the chat template's, or the tokenizer's own start of text."""
+        if not self.tokenizer.chat_template:
+            return self._bos(), []
+        turn = [{"role": "user", "content": _TURN}]
+        # Templates that can think aloud are asked not to; the others ignore the word.
+        rendered = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+        before, _, after = rendered.partition(_TURN)
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (before, after))  # type: ignore[return-value]
+
+    def _bos(self) -> list[int]:
+        ids = self.tokenizer("")["input_ids"]
+        return ids[:1] if ids and ids[0] == self.tokenizer.bos_token_id else []
+
+    def _pad_left(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+        length = max(map(len, prompts))
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        ids = torch.full((len(prompts), length), pad)
+        mask = torch.zeros(len(prompts), length, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids[row, length - len(prompt) :] = torch.tensor(prompt)
+            mask[row, length - len(prompt) :] = 1
+        return ids, mask
+
+    def _pad_chunks(self, batch_rows: list[list[EncoderRow]], batch_soft_ids: list[list[np.ndarray]]) -> dict[str, Tensor]:
+        shape = (len(batch_rows), max(map(len, batch_rows)), max(len(row.input_ids) for rows in batch_rows for row in rows))
+        ids = torch.full(shape, self.encoder_tokenizer.pad_token_id or 0)
+        mask = torch.zeros(shape, dtype=torch.long)
+        soft_ids = torch.full(shape, -1)
+        for item, (rows, own_soft_ids) in enumerate(zip(batch_rows, batch_soft_ids, strict=True)):
+            for place, (row, own) in enumerate(zip(rows, own_soft_ids, strict=True)):
+                length = len(row.input_ids)
+                ids[item, place, :length] = torch.tensor(row.input_ids)
+                mask[item, place, :length] = 1
+                soft_ids[item, place, :length] = torch.from_numpy(own)
+        return {"chunk_input_ids": ids, "chunk_attention_mask": mask, "chunk_soft_ids": soft_ids}
+
+
+def count_states(rows: Sequence[EncoderRow], n_chunks: int) -> np.ndarray:
+    """Count the token states that the encoder gives for each chunk, (n_chunks,); special tokens and the prompt are left out."""
+    if not rows:
+        return np.zeros(n_chunks, np.int64)
+    chunk_ids = np.concatenate([row.chunk_ids for row in rows])
+    return np.bincount(chunk_ids[chunk_ids >= 0], minlength=n_chunks).astype(np.int64)
