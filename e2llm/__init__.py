@@ -1,1 +1,59 @@
-"""Read documents far longer than the window."""
+"""Read documents far longer than a language model's window: a text encoder compresses them to soft tokens that a decoder-only LLM reads.
+
+The public names are imported when they are first used, so that the command line starts without torch.
+
+    from e2llm import E2LLM
+
+    model = E2LLM.from_pretrained("smol")
+    document = model.compress(text, name="report", ratio=8)
+    print(model.ask("Who approved the budget?", documents=[document]).text)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from e2llm.answering import E2LLM, Answer
+    from e2llm.chunking import Chunker
+    from e2llm.documents.compressed import CompressedDocument
+    from e2llm.documents.library import Library
+    from e2llm.documents.reading import read
+    from e2llm.errors import E2LLMError, StaleDocumentError, UserError, WindowError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "E2LLM": "answering",
+    "Answer": "answering",
+    "Chunker": "chunking",
+    "CompressedDocument": "documents.compressed",
+    "Library": "documents.library",
+    "read": "documents.reading",
+    "E2LLMError": "errors",
+    "StaleDocumentError": "errors",
+    "UserError": "errors",
+    "WindowError": "errors",
+}
+
+__all__ = [
+    "E2LLM",
+    "Answer",
+    "Chunker",
+    "CompressedDocument",
+    "E2LLMError",
+    "Library",
+    "StaleDocumentError",
+    "UserError",
+    "WindowError",
+    "read",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -62,11 +62,9 @@ class Chunker:
 
     def _break(self, text: str, middle: int, end: int) -> int:
         for pattern in (_SENTENCE_END, _WORD_END):
-            last = None
-            for last in pattern.finditer(text, middle, end):
-                pass
-            if last is not None:
-                return last.end()
+            breaks = [match.end() for match in pattern.finditer(text, middle, end)]
+            if breaks:
+                return breaks[-1]
         whole = end
         while whole > middle and _continues(text, whole):
             whole -= 1
@@ -78,11 +76,7 @@ def _continues(text: str, offset: int) -> bool:
     char, before = text[offset], text[offset - 1]
     if _is_flag_letter(char) and _is_flag_letter(before):
         return True
-    return (
-        unicodedata.category(char) in ("Mn", "Mc", "Me")
-        or _ZERO_WIDTH_JOINER in (char, before)
-        or "\U0001f3fb" <= char <= "\U0001f3ff"
-    )
+    return unicodedata.category(char) in ("Mn", "Mc", "Me") or _ZERO_WIDTH_JOINER in (char, before) or "\U0001f3fb" <= char <= "\U0001f3ff"
 
 
 def _is_flag_letter(char: str) -> bool:
@@ -100,7 +94,7 @@ def make_spans(text: str, chunker: SpanMaker) -> list[Span]:
     for index, (start, end) in enumerate(spans):
         if not 0 <= start < end <= len(text):
             raise UserError(f"`chunker`: span {index} (={start, end}) must hold 0 <= start < end <= {len(text)}, the length of the text.")
-        if start < last_start or end <= last_end and index:
+        if start < last_start or (end <= last_end and index):
             raise UserError(f"`chunker`: span {index} (={start, end}) must start no earlier and end later than the span before it.")
         _check_gap(text, last_end, start)
         last_start, last_end = start, end

@@ -1,5 +1,7 @@
 """The chunker: exact spans, nothing lost, any script, linear time."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from e2llm.chunking import Chunker, make_spans
 from e2llm.errors import UserError
 
-ENGLISH = "The council met at noon. Everyone spoke! Who paid? \"Nobody,\" said Ann.\nA second paragraph follows. " * 40
+ENGLISH = 'The council met at noon. Everyone spoke! Who paid? "Nobody," said Ann.\nA second paragraph follows. ' * 40
 SCRIPTS = {
     "chinese": "会议在中午举行。每个人都发言了！谁付的钱？没有人。" * 60,
     "emoji": "👩‍👩‍👧‍👦👍🏽🇫🇷e\u0301" * 200,
@@ -27,7 +29,7 @@ def test_spans_cover_every_character_in_order_within_the_size(text, size, data):
     covered = "".join(text[max(start, spans[i - 1][1] if i else 0) : end] for i, (start, end) in enumerate(spans))
     assert covered == text
     assert all(end - start <= size for start, end in spans)
-    assert all(previous[1] - following[0] == overlap for previous, following in zip(spans, spans[1:], strict=False))
+    assert all(previous[1] - following[0] == overlap for previous, following in pairwise(spans))
 
 
 @pytest.mark.parametrize("text", [ENGLISH, *SCRIPTS.values()], ids=["english", *SCRIPTS])
@@ -39,7 +41,7 @@ def test_chunks_concatenate_back_to_the_text_in_any_script(text):
 
 def test_chunks_end_at_sentence_ends_where_the_second_half_has_one():
     spans = Chunker(128)(ENGLISH)
-    assert all(ENGLISH[end - 1] in " \n" and ENGLISH[end - 2] in ".!?\"" for _, end in spans[:-1])
+    assert all(ENGLISH[end - 1] in " \n" and ENGLISH[end - 2] in '.!?"' for _, end in spans[:-1])
 
 
 def test_a_chunk_without_a_sentence_end_ends_between_words():

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 
-from e2llm.chunking import Span
+from e2llm.chunking import Chunker, Span
 from e2llm.documents.reading import page_at
 from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError, UserError
 
@@ -62,6 +62,7 @@ class CompressedDocument:
         ratio: What was asked: text tokens per soft token, or "chunk" for one soft token per chunk.
         window: Chunks that the encoder read together (late chunking); 1 is each alone.
         page_starts: Offset of each page's first character, empty where there are no pages.
+        chunker: What cut it, or None where a plugged-in callable did.
 
     Example:
         >>> document = model.compress(text, name="report")  # doctest: +SKIP
@@ -81,6 +82,7 @@ class CompressedDocument:
     ratio: float | str
     window: int = 1
     page_starts: tuple[int, ...] = field(default=())
+    chunker: Chunker | None = None
 
     @cached_property
     def chunks(self) -> list[Chunk]:
@@ -170,6 +172,7 @@ class CompressedDocument:
                 "ratio": self.ratio,
                 "window": self.window,
                 "page_starts": list(self.page_starts),
+                "chunker": self.chunker and [self.chunker.size, self.chunker.overlap],
                 "n_chunks": self.n_chunks,
                 "n_soft": self.n_soft,
                 "n_tokens": self.n_tokens,
@@ -206,6 +209,7 @@ class CompressedDocument:
                 ratio=header["ratio"],
                 window=header["window"],
                 page_starts=tuple(header["page_starts"]),
+                chunker=header["chunker"] and Chunker(*header["chunker"]),
             )
         except (SafetensorError, KeyError, UnicodeDecodeError, ValueError) as error:
             raise _corrupt(path) from error

@@ -120,10 +120,10 @@ class Library:
             CorruptDocumentError: Its file is damaged.
             LibraryError: Its file cannot be read.
         """
-        path = self._path(key)
-        if not _DOCUMENT_FILE.fullmatch(path.name) or not path.exists():
+        entries = self._read(key)
+        if not entries:
             return None
-        name = next((entry.name for entry in self._read(key)), None)
+        name, path = entries[0].name, self._path(key)
         try:
             document = CompressedDocument.load(path)
             if document.key != key:
@@ -136,7 +136,7 @@ class Library:
             raise CorruptDocumentError(
                 f"{name!r}: `{path}` is truncated or damaged; run `e2llm library delete {key[:12]}`, or compress the document again."
             ) from error
-        return dataclasses.replace(document, name=name or document.name)
+        return dataclasses.replace(document, name=name)
 
     def find(self, name: str) -> list[Entry]:
         """Return the entries of exactly this name, or the one whose key begins with it (6 digits or more); most recently created first."""
@@ -153,10 +153,10 @@ class Library:
             UserError: There is none.
             CorruptDocumentError: Its file is damaged.
         """
-        for entry in self.find(name):
+        for entry in self._named(name):
             if document := self.get(entry.key):
                 return document
-        raise self._unknown(name)
+        raise UserError(f"`name` (={name!r}) has just been deleted by another process; compress it again.")
 
     def entries(self) -> list[Entry]:
         """Return all entries, by name, then in the order they were created."""
@@ -170,9 +170,7 @@ class Library:
             LibraryError: The folder cannot be written.
         """
         _check_name(new_name, "new_name")
-        entries = self.find(name)
-        if not entries:
-            raise self._unknown(name)
+        entries = self._named(name)
         with self._registry() as db:
             db.executemany("UPDATE documents SET name = ? WHERE key = ?", [(new_name, entry.key) for entry in entries])
         return [dataclasses.replace(entry, name=new_name) for entry in entries]
@@ -184,9 +182,7 @@ class Library:
             UserError: There is none.
             LibraryError: The folder cannot be written.
         """
-        entries = self.find(name)
-        if not entries:
-            raise self._unknown(name)
+        entries = self._named(name)
         try:
             # The next opening drops the rows. Without the registry this works on a full disk too, where it is needed most.
             for entry in entries:
@@ -203,10 +199,6 @@ class Library:
             LibraryError: The folder cannot be written.
         """
         _check_max_bytes(max_bytes)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unusable("written", error) from error
         with self._registry() as db:
             db.execute("INSERT OR REPLACE INTO settings VALUES ('max_bytes', ?)", (max_bytes,))
             return [] if max_bytes is None else self._evict(db, max_bytes)
@@ -219,12 +211,12 @@ class Library:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
 
-    def _unknown(self, name: str) -> UserError:
-        names = sorted({entry.name for entry in self._read()})
-        near = " or ".join(repr(other) for other in difflib.get_close_matches(name, names))
-        return UserError(
-            f"`name` (={name!r}) is not in `{self.folder}`; " + (f"did you mean {near}?" if near else "`e2llm library list` shows what is.")
-        )
+    def _named(self, name: str) -> list[Entry]:
+        if entries := self.find(name):
+            return entries
+        near = difflib.get_close_matches(name, sorted({entry.name for entry in self._read()}))
+        way_out = f"did you mean {' or '.join(map(repr, near))}?" if near else "`e2llm library list` shows what is."
+        raise UserError(f"`name` (={name!r}) is not in the library `{self.folder}`; {way_out}")
 
     def _unusable(self, verb: str, error: Exception) -> LibraryError:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -244,7 +236,8 @@ class Library:
 
     def _read(self, used: str | None = None) -> list[Entry]:
         """Return the entries (of the document `used` alone, noting its use, where it is given), from a library that cannot be written too."""
-        if not self._keys():  # nor is a registry made where there is nothing to register
+        keys = self._keys()
+        if not keys or (used and used not in keys):  # no registry is made where there is nothing to register
             return []
         try:
             with self._registry() as db:
@@ -274,12 +267,11 @@ class Library:
     def _registry(self) -> Iterator[sqlite3.Connection]:
         """Open the registry in agreement with the files and hold its write lock; the block is one transaction."""
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             # A connection per use: it is safe among threads and after a fork, and nobody has to close a library.
             with closing(self._open()) as db, db:
                 yield db
         except (sqlite3.Error, OSError) as error:
-            raise self._unusable("written", error) from error
-        except OSError as error:
             raise self._unusable("written", error) from error
 
     def _open(self) -> sqlite3.Connection:
@@ -351,12 +343,12 @@ def _insert(db: sqlite3.Connection, entry: Entry) -> None:
 
 def _describe(path: Path, key: str, created_s: float | None = None) -> Entry:
     """Make an entry from a document's file, also from a damaged one, so that it can be seen and deleted; raise `OSError` if it cannot be opened."""
-    with path.open("rb") as file:
-        state = os.stat(file.fileno())
     try:
         header = read_header(path)
     except (ReadError, CorruptDocumentError):
         header = {}
+    with path.open("rb") as file:
+        state = os.fstat(file.fileno())
     if header.get("key") != key:
         header = {"name": "", "sha256": "", "fingerprint": "", "ratio": "chunk", "window": 1, "n_chunks": 0, "n_soft": 0, "n_tokens": 0}
     about = {column: header[column] for column in _COLUMNS if column in header}

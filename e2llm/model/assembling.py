@@ -9,10 +9,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers.utils import cached_file
 
-from e2llm.errors import UserError
+from e2llm.errors import UserError, check_choice
 from e2llm.model import bases
 from e2llm.model.adapters import ADAPTERS
-from e2llm.model.configuration import E2LLMConfig, check_choice
+from e2llm.model.configuration import E2LLMConfig
 from e2llm.model.modeling import LORA_FOLDER, LORA_TARGETS, E2LLMForCausalLM
 from e2llm.model.pooling import POOLINGS
 from e2llm.model.processing import E2LLMProcessor
@@ -20,7 +20,9 @@ from e2llm.model.processing import E2LLMProcessor
 ADAPTER_FILE = "model.safetensors"
 
 
-def assemble(encoder: str, decoder: str, *, adapter: str = "mlp", pooling: str | None = None, **options: Any) -> tuple[E2LLMForCausalLM, E2LLMProcessor]:
+def assemble(
+    encoder: str, decoder: str, *, adapter: str = "mlp", pooling: str | None = None, **options: Any
+) -> tuple[E2LLMForCausalLM, E2LLMProcessor]:
     """Make an untrained pair from two checkpoints.
 
     Args:

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import cached_file
 
 from e2llm import environment
@@ -73,6 +81,7 @@ def load_encoder(name: str, **options: Any) -> PreTrainedModel:
     config = _from_pretrained("encoder", AutoConfig, name, path, **_load_only(options), subfolder=options["subfolder"])
     auto = AutoModelForTextEncoding if getattr(config, "is_encoder_decoder", False) else AutoModel
     model = _from_pretrained("encoder", auto, name, path, config=config, use_safetensors=True, **options)
+    model.config._name_or_path = name
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
     return model
@@ -84,7 +93,9 @@ def load_decoder(name: str, **options: Any) -> PreTrainedModel:
     Raises:
         UserError: There is no such model, or it has no safetensors.
     """
-    return _from_pretrained("decoder", AutoModelForCausalLM, name, _decoder_path(resolve(name)), use_safetensors=True, **options)
+    model = _from_pretrained("decoder", AutoModelForCausalLM, name, _decoder_path(resolve(name)), use_safetensors=True, **options)
+    model.config._name_or_path = name
+    return model
 
 
 def load_decoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
@@ -210,7 +221,9 @@ def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: 
         if isinstance(error, UserError):
             raise
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"`{argument}` (={name!r}) cannot be loaded; name a folder or a hub model with safetensors. The library says: {reason}") from error
+        raise UserError(
+            f"`{argument}` (={name!r}) cannot be loaded; name a folder or a hub model with safetensors. The library says: {reason}"
+        ) from error
 
 
 def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
@@ -218,9 +231,8 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
         found: str | None = os.path.join(path, file)
     else:
         hub = {name: options[name] for name in _LOAD_ONLY if name in options and name != "trust_remote_code"}
-        found = cached_file(
-            path, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False, **hub
-        )
+        quiet = ("missing_entries", "connection_errors", "gated_repo")
+        found = cached_file(path, file, **{f"_raise_exceptions_for_{what}": False for what in quiet}, **hub)
     if found is None or not os.path.isfile(found):
         return None
     with open(found, encoding="utf-8") as stream:
@@ -228,11 +240,15 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
 
 
 def _pooling_mode(name: str, pooling: dict[str, Any]) -> str:
-    modes = [key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token") for key, on in pooling.items() if on is True and key.startswith("pooling_mode_")]
-    if isinstance(pooling.get("pooling_mode"), str):
-        modes = [pooling["pooling_mode"]]
-    mode = modes[0] if len(modes) == 1 else "mean"
-    if mode not in ("mean", "cls", "max", "lasttoken") or len(modes) > 1:
+    """Read the pooling's mode in either form: one name, or a flag per mode ("pooling_mode_mean_tokens")."""
+    flags = [key.removeprefix("pooling_mode_") for key, value in pooling.items() if value is True and key.startswith("pooling_mode_")]
+    modes = (
+        [pooling["pooling_mode"]]
+        if isinstance(pooling.get("pooling_mode"), str)
+        else [flag.removesuffix("s").removesuffix("_token") for flag in flags]
+    )
+    if len(modes) == 1 and modes[0] in ("mean", "cls", "max", "lasttoken"):
+        return modes[0]
+    if modes:
         logger.warning("%s: the sentence embedding's pooling (%s) is not known here; the mean is used to rank chunks.", name, "+".join(modes))
-        return "mean"
-    return mode
+    return "mean"

@@ -4,8 +4,6 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from e2llm.errors import UserError
-
 
 class E2LLMConfig(PreTrainedConfig):
     """Describe a pair: its two pretrained models, its adapter, and how it compresses unless asked otherwise.
@@ -79,7 +77,7 @@ class E2LLMConfig(PreTrainedConfig):
     @property
     def placeholder_id(self) -> int:
         """Token id that stands for a soft token in `input_ids`: out of vocabulary, so no text can ever produce it."""
-        return int(self.text_config.vocab_size)
+        return int(self.text_config.get_text_config().vocab_size)  # type: ignore[union-attr]
 
     @property
     def has_bases(self) -> bool:
@@ -89,15 +87,4 @@ class E2LLMConfig(PreTrainedConfig):
     @property
     def decoder_window(self) -> int | None:
         """Positions that the decoder reads, or None where its configuration sets no limit."""
-        return getattr(self.text_config, "max_position_embeddings", None)
-
-
-def check_choice(argument: str, value: str, choices: list[str]) -> str:
-    """Return `value` if it is one of `choices`; otherwise raise `UserError` and suggest the nearest."""
-    import difflib
-
-    if value in choices:
-        return value
-    nearest = difflib.get_close_matches(value, choices, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    raise UserError(f"`{argument}` (={value!r}) must be one of {', '.join(choices)}{hint}")
+        return getattr(self.text_config.get_text_config(), "max_position_embeddings", None)  # type: ignore[union-attr]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from e2llm.errors import UserError
+from e2llm.errors import UserError, check_choice
 from e2llm.model import bases
 from e2llm.model.adapters import ADAPTERS, Adapter
-from e2llm.model.configuration import E2LLMConfig, check_choice
+from e2llm.model.configuration import E2LLMConfig
 from e2llm.model.pooling import POOLINGS, Pooling
 
 CHUNK_INPUTS = ("chunk_input_ids", "chunk_attention_mask", "chunk_soft_ids", "soft_tokens", "soft_mask")
@@ -64,7 +64,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         # One object each, so that what is set on the pair's configuration is seen by its parts.
         config.encoder_config, config.text_config = self.encoder.config, self.decoder.config
         d_enc = self.encoder.config.get_text_config().hidden_size
-        d_dec = self.decoder.get_input_embeddings().weight.shape[-1]
+        d_dec = int(self.get_input_embeddings().weight.shape[-1])  # type: ignore[index, arg-type]
         pooling = POOLINGS[check_choice("pooling", config.pooling, list(POOLINGS))](d_enc)
         adapter = ADAPTERS[check_choice("adapter", config.adapter, list(ADAPTERS))]
         self.adapter = adapter(pooling, d_enc, d_dec, config.soft_token_norm, config.adapter_heads)
@@ -75,7 +75,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (Adapter, Pooling)):
             if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+                module.reset_parameters()  # type: ignore[operator]
         else:
             super()._init_weights(module)
 
@@ -177,7 +177,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             if input_ids is None:
                 raise UserError("`input_ids` or `inputs_embeds` must be given.")
-            if chunk_input_ids is not None:
+            if chunk_input_ids is not None and chunk_attention_mask is not None and chunk_soft_ids is not None:
                 soft_tokens, soft_mask = self.compress(chunk_input_ids, chunk_attention_mask, chunk_soft_ids)
             inputs_embeds = self.embed(input_ids, soft_tokens, soft_mask)
         optional = {"labels": labels, "position_ids": position_ids}
@@ -201,7 +201,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
             kwargs["soft_tokens"], kwargs["soft_mask"] = self.compress(**chunk_inputs)
         return super().generate(inputs, **kwargs)
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Save the configuration and the adapter, or, where a base has no name, every weight. `full=True` saves every weight."""
         full = kwargs.pop("full", False) or self.lora_merged or not self.config.has_bases
         if full:
@@ -218,7 +218,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> "E2LLMForCausalLM":  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> "E2LLMForCausalLM":
         """Load a checkpoint: a full one, or the trained parts beside two bases known by name.
 
         Keyword arguments are those of transformers (`dtype`, `device_map`, `quantization_config`, `token`, ...); for a checkpoint that

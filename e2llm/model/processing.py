@@ -130,13 +130,18 @@ class E2LLMProcessor(ProcessorMixin):
             inputs |= self._pad_chunks(batch_rows, batch_soft_ids)
         return BatchFeature(inputs, tensor_type=return_tensors)
 
-    def encoder_rows(self, text: str, spans: Sequence[Span], window: int = 1) -> list[EncoderRow]:
+    def encoder_rows(self, text: str, spans: Sequence[Span], window: int = 1, prompt: str | None = None) -> list[EncoderRow]:
         """Tokenise chunks for the encoder; `window` of them are read together (late chunking), and a long one in pieces.
+
+        Args:
+            text, spans: The text and the chunks' places in it.
+            window: Chunks per encoder input.
+            prompt: Text to put before each input, in place of `document_prompt`.
 
         Returns:
             Rows in the order of the text; chunk ids count from 0 at `spans[0]`.
         """
-        prompt = self.document_prompt
+        prompt = self.document_prompt if prompt is None else prompt
         firsts = range(0, len(spans), window)
         bounds = [(spans[first][0], spans[min(first + window, len(spans)) - 1][1]) for first in firsts]
         encoded = self.encoder_tokenizer(
@@ -246,7 +251,7 @@ class E2LLMProcessor(ProcessorMixin):
         # Templates that can think aloud are asked not to; the others ignore the word.
         rendered = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False)
         before, _, after = rendered.partition(_TURN)
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (before, after))  # type: ignore[return-value]
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (before, after))
 
     def _bos(self) -> list[int]:
         ids = self.tokenizer("")["input_ids"]

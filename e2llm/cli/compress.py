@@ -1,0 +1,61 @@
+"""`e2llm compress`: read documents once and keep them."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from e2llm.cli import options
+from e2llm.cli.options import say
+from e2llm.errors import UserError
+
+
+def compress(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="txt, md, html, pdf, docx, or - for standard input.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write one document to this file (.e2llm) in place of the library.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="What the document is called; default: the file's name.")] = None,
+    model: options.Model = "smol",
+    ratio: options.Ratio = None,
+    chunk_chars: options.ChunkChars = None,
+    overlap_chars: options.OverlapChars = None,
+    window: options.Window = None,
+    encoding: options.Encoding = None,
+    library: options.LibraryFolder = None,
+    dtype: options.DType = None,
+    device: options.Device = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    as_json: options.Json = False,
+) -> None:
+    """Compress documents once, to be asked many times; of a text that has grown, only the new tail is read."""
+    from dataclasses import replace
+
+    from e2llm.cli.documents import SUFFIX, Reading, describe, parse_chunker, parse_ratio
+    from e2llm.documents.reading import read
+
+    if len(files) > 1 and (output or name):
+        raise UserError(f"`--{'output' if output else 'name'}` goes with one file, and {len(files)} are given.")
+    if output is not None and output.suffix != SUFFIX:
+        raise UserError(f"`--output` (={output}) must end in {SUFFIX}, by which `e2llm ask` knows it.")
+    wanted_ratio = parse_ratio(ratio)
+    sources = [read(file, encoding) for file in files]
+    if name:
+        sources = [replace(sources[0], name=name)]
+    shelf = None if output else options.open_library(library)
+    pair = options.load_model(model, dtype, device, trust_remote_code)
+    reading = Reading(pair, shelf, wanted_ratio, parse_chunker(pair, chunk_chars, overlap_chars), window, must_store=True)
+    for source in sources:
+        document, seconds = reading.compress(source)
+        if output is not None:
+            document.save(output)
+        if document.ratio_note:
+            say(document.ratio_note)
+        if as_json:
+            facts = {"name": document.name, "key": document.key, "n_tokens": document.n_tokens, "n_soft": document.n_soft}
+            print(
+                json.dumps(
+                    {**facts, "n_chunks": document.n_chunks, "ratio": document.ratio_got, "ratio_asked": document.ratio, "compress_s": seconds}
+                )
+            )
+        else:
+            say(describe(document, seconds) + ".")

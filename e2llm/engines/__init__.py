@@ -1,0 +1,68 @@
+"""Decoder engines: what runs the decoder on prepared embeddings. One file each, behind `Engine`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from e2llm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the decoder writes; greedy unless told otherwise. The names are those of transformers.
+
+    Attributes:
+        max_new_tokens: Longest answer, in tokens.
+        temperature: 0 is greedy; above 0 samples.
+        top_p, top_k, min_p: Sample among the likeliest tokens alone; None for all of them.
+        repetition_penalty: Above 1 makes repeated tokens less likely.
+        num_beams: Beam search where above 1; it cannot be streamed, so the answer comes in one piece.
+        seed: Seed of the sampling; None draws one.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    num_beams: int = 1
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "num_beams"):
+            if getattr(self, name) < 1:
+                raise UserError(f"`{name}` (={getattr(self, name)}) must be at least 1.")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"`temperature` (={self.temperature}) must be at least 0; 0 is greedy.")
+        for name in ("top_p", "min_p"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise UserError(f"`{name}` (={value}) must lie above 0 and at most at 1.")
+        if self.top_k is not None and self.top_k < 1:
+            raise UserError(f"`top_k` (={self.top_k}) must be at least 1.")
+        if self.repetition_penalty is not None and self.repetition_penalty <= 0:
+            raise UserError(f"`repetition_penalty` (={self.repetition_penalty}) must be above 0; 1 changes nothing.")
+
+
+@dataclass
+class Generation:
+    """What an engine tells of a generation while it runs; read it when the stream has ended.
+
+    Attributes:
+        n_tokens: Tokens written.
+        n_reused: Prompt positions found in the cache of the prompt before.
+    """
+
+    n_tokens: int = 0
+    n_reused: int = 0
+
+
+class Engine(Protocol):
+    """Run a decoder on input embeddings."""
+
+    def stream(self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation) -> Iterator[str]:
+        """Yield the answer to a prompt of (seq, d_dec) embeddings, piece by piece, and keep `generation` up to date."""
+        ...

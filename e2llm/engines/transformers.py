@@ -1,0 +1,124 @@
+"""The reference engine: `generate` of transformers, streamed.
+
+The cache of the last prompt is kept. A prompt that starts with the same embeddings (the same documents, another question) reuses
+that part of it: `generate` takes the full `inputs_embeds` and the filled cache.
+"""
+
+import threading
+from collections.abc import Iterator
+from queue import Queue
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+from transformers.cache_utils import DynamicLayer
+
+from e2llm.engines import Generation, Sampling
+from e2llm.model.modeling import cache_argument
+
+
+class TransformersEngine:
+    """Stream a decoder's answers with transformers' `generate`."""
+
+    def __init__(self, decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self._prompt: Tensor | None = None
+        self._cache: DynamicCache | None = None
+
+    def stream(self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation) -> Iterator[str]:
+        """Yield the answer piece by piece; closing the iterator, or an interrupt, stops the decoder after its current step."""
+        inputs_embeds = inputs_embeds.to(self.decoder.device)
+        options = _options(sampling, self.tokenizer)
+        if sampling.num_beams == 1:
+            options |= self._reuse(inputs_embeds, generation)
+        stop = _Stop()
+        streamer = _Streamer(self.tokenizer, generation)
+
+        def run() -> None:
+            try:
+                with torch.random.fork_rng(enabled=sampling.seed is not None), torch.inference_mode():
+                    if sampling.seed is not None:
+                        torch.manual_seed(sampling.seed)
+                    output = self.decoder.generate(
+                        inputs_embeds=inputs_embeds[None],
+                        attention_mask=torch.ones(1, len(inputs_embeds), dtype=torch.long, device=inputs_embeds.device),
+                        streamer=streamer if sampling.num_beams == 1 else None,
+                        stopping_criteria=StoppingCriteriaList([stop]),
+                        **options,
+                    )
+                if sampling.num_beams > 1:
+                    streamer.put(output[0].cpu())
+                    streamer.end()
+            except BaseException as error:  # handed to the reader, in whose thread it is raised again
+                streamer.text_queue.put(error)
+
+        worker = threading.Thread(target=run, daemon=True)
+        worker.start()
+        done = False
+        try:
+            yield from _pieces(streamer.text_queue)
+            done = True
+        finally:
+            stop.wanted = True
+            worker.join()
+            self._prompt = inputs_embeds if done and sampling.num_beams == 1 else None
+            if self._prompt is None:
+                self._cache = None
+
+    def _reuse(self, inputs_embeds: Tensor, generation: Generation) -> dict[str, Any]:
+        kept = 0
+        if self._prompt is not None and self._cache is not None and all(type(layer) is DynamicLayer for layer in self._cache.layers):
+            length = min(len(self._prompt), len(inputs_embeds) - 1)
+            differs = (self._prompt[:length] != inputs_embeds[:length]).any(-1).nonzero()
+            kept = int(differs[0]) if len(differs) else length
+        if kept:
+            assert self._cache is not None
+            # A negative number is how many positions go: those of the last answer, and of the prompt from where it differs.
+            self._cache.crop(kept - self._cache.get_seq_length())
+        else:
+            self._cache = DynamicCache(config=self.decoder.config)
+        generation.n_reused = kept
+        return {cache_argument(): self._cache}
+
+
+class _Stop(StoppingCriteria):
+    wanted = False
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        return torch.full((len(input_ids),), self.wanted, device=input_ids.device)
+
+
+class _Streamer(TextIteratorStreamer):
+    """Count the tokens that pass."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, generation: Generation) -> None:
+        super().__init__(tokenizer, skip_special_tokens=True)
+        self.generation = generation
+
+    def put(self, value: Tensor) -> None:
+        """Take the next token, or, at the start of `generate`, the prompt's ids, of which embeddings have none."""
+        if value.numel():
+            self.generation.n_tokens += value.numel()
+            super().put(value)
+
+
+def _pieces(queue: "Queue[Any]") -> Iterator[str]:
+    while (piece := queue.get()) is not None:
+        if isinstance(piece, BaseException):
+            raise piece
+        if piece:
+            yield piece
+
+
+def _options(sampling: Sampling, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    options: dict[str, Any] = {"max_new_tokens": sampling.max_new_tokens, "num_beams": sampling.num_beams, "do_sample": sampling.temperature > 0}
+    if sampling.temperature > 0:
+        options |= {"temperature": sampling.temperature, "top_p": sampling.top_p or 1.0, "top_k": sampling.top_k or 0, "min_p": sampling.min_p}
+    else:  # said outright, or the library warns of what a checkpoint's generation_config.json holds for sampling
+        options |= {"temperature": None, "top_p": None, "top_k": None, "min_p": None}
+    if sampling.repetition_penalty is not None:
+        options["repetition_penalty"] = sampling.repetition_penalty
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return options | {"pad_token_id": pad}

@@ -1,0 +1,29 @@
+"""Pairs that ship with the package, by name: a folder each, with a configuration and, once trained, its adapter and LoRA."""
+
+import os
+from pathlib import Path
+
+from e2llm.errors import check_choice
+
+FOLDER = Path(__file__).parent
+REQUIREMENTS = "requirements.txt"
+
+
+def shipped_pairs() -> list[str]:
+    """Return the names of the pairs in this package."""
+    return sorted(folder.parent.name for folder in FOLDER.glob("*/config.json"))
+
+
+def find_pair(name: str) -> str:
+    """Return where a pair lies: an existing folder, a shipped pair's folder, or the name itself for the hub.
+
+    Raises:
+        UserError: The name is neither, and looks like no hub name.
+    """
+    if os.path.isdir(name):
+        return name
+    if name in shipped_pairs():
+        return str(FOLDER / name)
+    if "/" not in name:
+        check_choice("model", name, shipped_pairs())
+    return name

@@ -1,0 +1,95 @@
+"""The prompt: instruction, soft tokens of every document in order, expanded chunks as text with their place, question.
+
+Training uses the same parts, so that what the decoder learns to read is what it is asked to read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from e2llm.documents.compressed import CompressedDocument, pages_between
+from e2llm.model.processing import SoftTokens
+
+INSTRUCTION = "Answer the question from the documents below."
+# What the decoder sees in place of soft tokens that carry no meaning yet.
+PASSAGES_INSTRUCTION = "Answer the question from the passages below."
+
+
+@dataclass(frozen=True)
+class ExpandedChunk:
+    """A chunk that was put back as text.
+
+    Attributes:
+        document: Name of its document.
+        start, end: Offsets in the document's text, in characters.
+        score: Similarity of its sentence embedding to the question's; the cosine where embeddings are normalised.
+        page: 1-based page that it starts on, where the document has pages.
+    """
+
+    text: str
+    document: str
+    start: int
+    end: int
+    index: int
+    score: float
+    page: int | None = None
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Neighbouring expanded chunks of one document, joined."""
+
+    document: str
+    text: str
+    start: int
+    end: int
+    pages: tuple[int, int] | None
+
+    @property
+    def place(self) -> str:
+        """Where the passage stands, in words."""
+        place = f"characters {self.start}-{self.end}"
+        if self.pages is None:
+            return place
+        first, last = self.pages
+        return f"{place}, page {first}" if first == last else f"{place}, pages {first}-{last}"
+
+
+def join_neighbours(documents: Sequence[CompressedDocument], chosen: Sequence[tuple[int, int]]) -> list[Passage]:
+    """Join chosen chunks, given as (document index, chunk index), into passages in the order of the documents."""
+    passages: list[Passage] = []
+    last: tuple[int, int] | None = None
+    first_index = 0
+    for place in sorted(chosen):
+        which, index = place
+        document = documents[which]
+        if last != (which, index - 1):
+            first_index = index
+        else:
+            passages.pop()
+        start, end = int(document.spans[first_index, 0]), int(document.spans[index, 1])
+        passages.append(Passage(document.name, document.text[start:end], start, end, pages_between(document.page_starts, start, end)))
+        last = place
+    return passages
+
+
+def prompt_parts(
+    question: str, documents: Sequence[CompressedDocument], passages: Sequence[Passage] = (), soft: bool = True
+) -> list[str | SoftTokens]:
+    """Return the user's turn as text and soft tokens; a question without documents stands alone.
+
+    Args:
+        question: The user's.
+        documents: In the order in which they are asked about.
+        passages: Expanded chunks.
+        soft: Whether the documents' soft tokens are in the prompt.
+    """
+    if not documents:
+        return [question]
+    parts: list[str | SoftTokens] = [(INSTRUCTION if soft else PASSAGES_INSTRUCTION) + "\n"]
+    if soft:
+        for document in documents:
+            parts += [f"\nDocument {document.name}:\n", SoftTokens(document.n_soft), "\n"]
+    for passage in passages:
+        parts.append(f"\nFrom {passage.document} ({passage.place}):\n{passage.text.strip()}\n")
+    parts.append(f"\nQuestion: {question}")
+    return parts
