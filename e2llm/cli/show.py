@@ -27,6 +27,7 @@ def show(
         print(f"{name:<{width}}  {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{name:<{width}}  {value}")
     for row in rows:
         page = f"  page {row['page']}" if row["page"] else ""
+        start = " ".join(row["text"].split())[:60]
         print(f"{row['index']:>6}  {row['start']}-{row['end']}  {row['n_tokens']} tokens  {row['n_soft']} soft{page}  {start}")
 
 

@@ -64,7 +64,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         # One object each, so that what is set on the pair's configuration is seen by its parts.
         config.encoder_config, config.text_config = self.encoder.config, self.decoder.config
         d_enc = self.encoder.config.get_text_config().hidden_size
-        d_dec = int(self.get_input_embeddings().weight.shape[-1])  # type: ignore[index, arg-type]
+        d_dec = int(self.get_input_embeddings().weight.shape[-1])  # type: ignore[index]
         pooling = POOLINGS[check_choice("pooling", config.pooling, list(POOLINGS))](d_enc)
         adapter = ADAPTERS[check_choice("adapter", config.adapter, list(ADAPTERS))]
         self.adapter = adapter(pooling, d_enc, d_dec, config.soft_token_norm, config.adapter_heads)
