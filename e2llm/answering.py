@@ -147,8 +147,10 @@ class E2LLM:
         if "device_map" not in options:
             device = device or bases.default_device()
         options["dtype"] = _dtype(dtype, device or "cpu")
-        hub = {key: options[key] for key in ("token", "cache_dir", "local_files_only", "revision", "trust_remote_code") if key in options}
+        hub = bases.hub_options(options)
         try:
+            if assembling.find_file(path, "config.json", **hub) is None:
+                raise FileNotFoundError(path)
             config = E2LLMConfig.from_pretrained(path, **hub)
         except (OSError, ValueError) as error:
             raise UserError(f"`name` (={str(name)!r}) is no pair; name a folder that `e2llm pair` made, a hub name, or a shipped pair.") from error

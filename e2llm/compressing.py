@@ -5,6 +5,7 @@ block the encoder's inputs are sorted by length and batched by a token budget, s
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ FIRST_BLOCK_CHARS = 8_192
 BATCH_TOKENS = {"cpu": 4_096}
 BATCH_TOKENS_ACCELERATOR = 65_536
 _SAMPLES_PER_TENSOR = 4_096
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Compressor:
             raise UserError(f"`window` (={window}) must be at least 1 chunk.")
         if not text.strip():
             raise ReadError(f"{name!r} holds no text, or only white space; give it some text to read.")
+        if bad := _SURROGATE.search(text):
+            raise ReadError(f"{name!r} holds half a character (a lone surrogate) at {bad.start()}; decode its bytes with errors='replace'.")
         spans = make_spans(text, chunker)
         if window > 1 and any(following[0] < before[1] for before, following in pairwise(spans)):
             raise UserError(f"`window` (={window}) above 1 needs chunks that do not overlap; set the overlap to 0.")

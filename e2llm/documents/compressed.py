@@ -7,7 +7,7 @@ text itself. The number of soft tokens may differ from chunk to chunk; nothing h
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -180,7 +180,8 @@ class CompressedDocument:
                 "tensors_sha256": _digest(tensors),
             }
         )
-        write_atomically(path, serialize(tensors, {"format": FORMAT, "document": header, "document_sha256": text_sha256(header)}))
+        # One entry alone: safetensors writes several in any order, and the same document must give the same bytes.
+        write_atomically(path, serialize(tensors, {FORMAT: f"{text_sha256(header)} {header}"}))
         return path
 
     @classmethod
@@ -231,10 +232,10 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise _corrupt(path) from error
     except OSError as error:
         raise ReadError(f"`{path}`: {error.strerror or error}; name a file that `e2llm compress` or `CompressedDocument.save` wrote.") from error
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
         raise ReadError(f"`{path}` is not a compressed document of this version ({FORMAT}); compress its text again.")
-    document = metadata.get("document", "")
-    if text_sha256(document) != metadata.get("document_sha256"):
+    digest, _, document = metadata[FORMAT].partition(" ")
+    if text_sha256(document) != digest:
         raise _corrupt(path)
     header: dict[str, Any] = json.loads(document)
     return header
@@ -274,15 +275,15 @@ def pages_between(page_starts: tuple[int, ...], start: int, end: int) -> tuple[i
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` under a temporary name in the same folder, sync, and rename: a reader sees the old file or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}-", suffix=".tmp", dir=path.parent)
+    temporary = path.with_name(f".{path.name[:40]}-{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:  # not tempfile, whose files only their owner may read
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

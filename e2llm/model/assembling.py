@@ -41,7 +41,7 @@ def assemble(
     encoder_revision, decoder_revision = fields.get("encoder_revision"), fields.get("decoder_revision")
     encoder_model = bases.load_encoder(encoder, **_revised(options, encoder_revision))
     decoder_model = bases.load_decoder(decoder, **_revised(options, decoder_revision))
-    hub = bases._load_only(options)
+    hub = bases.hub_options(options)
     settings = bases.read_encoder_settings(encoder, **_revised(hub, encoder_revision))
     encoder_tokenizer = bases.load_encoder_tokenizer(encoder, **_revised(hub, encoder_revision))
     tokenizer = bases.load_decoder_tokenizer(decoder, **_revised(hub, decoder_revision))
@@ -72,7 +72,7 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
         UserError: A base cannot be loaded, or the adapter's weights are missing or of another shape.
     """
     quantization = {"quantization_config": options.pop("quantization_config")} if "quantization_config" in options else {}
-    hub = bases._load_only(options)
+    hub = bases.hub_options(options)
     encoder = bases.load_encoder(config.encoder_name, **_revised(options, config.encoder_revision))  # type: ignore[arg-type]
     decoder = bases.load_decoder(config.decoder_name, **_revised(options, config.decoder_revision), **quantization)  # type: ignore[arg-type]
     model = _join(config, encoder, decoder)

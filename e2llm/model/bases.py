@@ -37,7 +37,7 @@ PACKAGE_PREFIX = "package:"
 GGUF_SUFFIX = ".gguf"
 # These families count positions from the padding id, so their tables hold that many fewer.
 _POSITIONS_AFTER_PADDING = ("roberta", "camembert", "mpnet", "longformer", "xmod")
-_LOAD_ONLY = ("token", "cache_dir", "local_files_only", "trust_remote_code", "revision")
+_HUB_OPTIONS = ("token", "cache_dir", "local_files_only", "trust_remote_code", "revision")
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def load_encoder(name: str, **options: Any) -> PreTrainedModel:
         UserError: There is no such model, or it has no safetensors.
     """
     path = resolve(name)
-    options.setdefault("subfolder", read_encoder_settings(name, **_load_only(options)).subfolder)
-    config = _from_pretrained("encoder", AutoConfig, name, path, **_load_only(options), subfolder=options["subfolder"])
+    options.setdefault("subfolder", read_encoder_settings(name, **hub_options(options)).subfolder)
+    config = _from_pretrained("encoder", AutoConfig, name, path, **hub_options(options), subfolder=options["subfolder"])
     auto = AutoModelForTextEncoding if getattr(config, "is_encoder_decoder", False) else AutoModel
     model = _from_pretrained("encoder", auto, name, path, config=config, use_safetensors=True, **options)
     model.config._name_or_path = name
@@ -210,19 +210,25 @@ def _convert_gguf(file: Path) -> Path:
     return folder
 
 
-def _load_only(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in _LOAD_ONLY if name in options}
+def hub_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those of `options` that say where and how to look on the hub."""
+    return {name: options[name] for name in _HUB_OPTIONS if name in options}
 
 
 def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: Any) -> Any:
+    options.setdefault("trust_remote_code", False)  # said outright, or the library asks at the terminal
     try:
         return auto.from_pretrained(path, **options)
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, UserError):
             raise
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())
+        if "trust_remote_code" in reason:
+            raise UserError(
+                f"`{argument}` (={name!r}) brings code of its own, which runs only where you trust it: pass `trust_remote_code=True` (--trust-remote-code)."
+            ) from error
         raise UserError(
-            f"`{argument}` (={name!r}) cannot be loaded; name a folder or a hub model with safetensors. The library says: {reason}"
+            f"`{argument}` (={name!r}) cannot be loaded; name a folder or a hub model with safetensors. The library says: {reason[:300]}"
         ) from error
 
 
@@ -230,9 +236,12 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
     if os.path.isdir(path):
         found: str | None = os.path.join(path, file)
     else:
-        hub = {name: options[name] for name in _LOAD_ONLY if name in options and name != "trust_remote_code"}
+        hub = {name: options[name] for name in _HUB_OPTIONS if name in options and name != "trust_remote_code"}
         quiet = ("missing_entries", "connection_errors", "gated_repo")
-        found = cached_file(path, file, **{f"_raise_exceptions_for_{what}": False for what in quiet}, **hub)
+        try:
+            found = cached_file(path, file, **{f"_raise_exceptions_for_{what}": False for what in quiet}, **hub)
+        except OSError:  # a name that the hub cannot have; loading the model itself says so better
+            return None
     if found is None or not os.path.isfile(found):
         return None
     with open(found, encoding="utf-8") as stream:

@@ -224,7 +224,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         Keyword arguments are those of transformers (`dtype`, `device_map`, `quantization_config`, `token`, ...); for a checkpoint that
         names its bases they are passed on to both, `quantization_config` to the decoder alone.
         """
-        hub = bases._load_only(kwargs)
+        hub = bases.hub_options(kwargs)
         config = kwargs.pop("config", None)
         if not isinstance(config, E2LLMConfig):
             config = E2LLMConfig.from_pretrained(pretrained_model_name_or_path, **hub)
