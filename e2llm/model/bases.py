@@ -225,7 +225,7 @@ def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: 
         reason = " ".join(str(error).split())
         if "trust_remote_code" in reason:
             raise UserError(
-                f"`{argument}` (={name!r}) brings code of its own, which runs only where you trust it: pass `trust_remote_code=True` (--trust-remote-code)."
+                f"`{argument}` (={name!r}) brings its own code, which runs only where you allow it: `trust_remote_code=True` (--trust-remote-code)."
             ) from error
         raise UserError(
             f"`{argument}` (={name!r}) cannot be loaded; name a folder or a hub model with safetensors. The library says: {reason[:300]}"

@@ -1,0 +1,61 @@
+# Two commands: `make ask` answers a question about a long document, `make test` runs the tests. Both install what they need into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# The build of torch to install; any from 2.6 on works.
+TORCH ?= torch==2.13.0
+# The oldest transformers that is supported, tested by `make lowest`.
+LOWEST = 5.19.0
+Q ?= What does the nonlocal statement do?
+export Q
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+REFERENCE = $(VENV)/python-reference.txt
+
+.PHONY: ask install dev check test lowest bench docs clean
+
+# Read the Python language reference (about 110,000 tokens) with the default pair, and ask it a question.
+ask: install
+	@$(BIN)/python examples/python_reference.py > $(REFERENCE)
+	@$(BIN)/e2llm ask $(REFERENCE) --question "$$Q"
+
+install: $(VENV)/.installed
+dev: $(VENV)/.dev
+
+$(VENV)/.installed: pyproject.toml Makefile e2llm/pairs/smol/requirements.txt
+	@echo "Installing into $(VENV) (torch and transformers are large: a few minutes the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) "$(TORCH)"
+	@$(PIP) -e ".[smol,documents]"
+	@$(BIN)/e2llm models --fetch
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@$(PIP) -e ".[dev]"
+	@touch $@
+
+# Format, lint, types.
+check: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: dev
+	$(BIN)/pytest -n 2
+
+# The tests that touch transformers, with the oldest version of it that is supported, in an environment of their own.
+lowest:
+	@$(PYTHON) -m venv $(VENV)-lowest
+	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" transformers==$(LOWEST)
+	$(VENV)-lowest/bin/pytest -n 2 tests/model tests/test_compressing.py tests/test_answering.py
+
+# Speed and memory of the default pair on this machine; nothing else should run meanwhile.
+bench: dev
+	$(BIN)/python benchmarks/read_and_ask.py
+
+# Write the pages that are made from the code.
+docs: dev
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-lowest build *.egg-info
