@@ -145,7 +145,7 @@ class E2LLM:
         """
         path = find_pair(str(name))
         if "device_map" not in options:
-            device = device or bases.default_device()
+            device = _device(device)
         options["dtype"] = _dtype(dtype, device or "cpu")
         hub = bases.hub_options(options)
         try:
@@ -184,7 +184,7 @@ class E2LLM:
         Raises:
             UserError: A part cannot be loaded, or a name is unknown.
         """
-        device = device or bases.default_device()
+        device = _device(device)
         model, processor = assembling.assemble(encoder, decoder, adapter=adapter, pooling=pooling, dtype=_dtype(dtype, device), **options)
         return cls(model.to(device), processor)
 
@@ -390,6 +390,7 @@ class E2LLM:
         expand: int | None = None,
         chunker: SpanMaker | None = None,
         ratio: float | str | None = None,
+        n_soft: int = 0,
     ) -> float | str:
         """Return the ratio to compress texts with so that all of them fit the decoder's window, before anything is read.
 
@@ -397,40 +398,45 @@ class E2LLM:
             texts: The documents' texts, not compressed yet.
             question: The question that will be asked, if it is known.
             max_new_tokens: Room for the answer, in positions.
-            expand: Chunks that will be put back as text; room is kept for them.
+            expand: Chunks that will be put back as text; room is kept for them, or for as many as leave a ratio that fits.
             chunker: As in `compress`.
             ratio: The only ratio wanted; None for the pair's own or, where that is too low, the next of 4, 8, 16, ... or "chunk" that fits.
+            n_soft: Soft tokens of documents that were compressed before and are asked together with these.
 
         Raises:
-            WindowError: The wanted ratio, or every ratio, is too low; the message offers what fits.
+            WindowError: The wanted ratio, or every ratio, is too low; the message offers what fits. Or the question alone is too long.
         """
         wanted = check_ratio(self.config.ratio if ratio is None else ratio)
         window = self.config.decoder_window
-        # An untrained pair leaves its soft tokens out where chunks are expanded.
-        if window is None or not (self.config.trained or (self.config.expand if expand is None else expand) == 0):
+        if window is None:
+            return wanted
+        alone = len(self.processor.prompt_ids([question]))
+        if alone + max_new_tokens > window:
+            raise WindowError(self._too_long(question, [], alone, max_new_tokens, window))
+        expand = self.config.expand if expand is None else expand
+        if expand and not self.config.trained:  # then the soft tokens are left out of the prompt
             return wanted
         spans = [make_spans(text, chunker or self.chunker) for text in texts]
         n_tokens = [int(self.processor.count_tokens(text, own).sum()) for text, own in zip(texts, spans, strict=True)]
         n_chunks = [len(own) for own in spans]
         per_chunk = math.ceil(sum(n_tokens) / max(1, sum(n_chunks)))
         # The text around the soft tokens: chat template, instruction, a name per document, a place per chunk.
-        around = (
-            len(self.processor.text_ids(question)) + 128 + 32 * len(texts) + (self.config.expand if expand is None else expand) * (per_chunk + 32)
-        )
-        free = window - max_new_tokens - around
-        fitting = fitting_ratio(n_tokens, n_chunks, free, least=wanted)
+        free = window - max_new_tokens - n_soft - len(self.processor.text_ids(question)) - 128 - 32 * len(texts)
+        for n_expanded in range(min(expand, sum(n_chunks)), -1, -1):
+            fitting = fitting_ratio(n_tokens, n_chunks, free - n_expanded * (per_chunk + 32), least=wanted)
+            if fitting is not None and (ratio is None or fitting == wanted):
+                return fitting
+        beside = f" beside the {n_soft} soft tokens of what was compressed before" if n_soft else ""
         if fitting is None:
             raise WindowError(
-                f"`documents` (={sum(n_tokens)} tokens in {sum(n_chunks)} chunks): the decoder's window of {window} positions has {free} free, and "
-                "even one soft token per chunk needs more; ask fewer documents, use larger chunks, or expand fewer."
+                f"`documents` (={sum(n_tokens)} tokens in {sum(n_chunks)} chunks): the decoder's window of {window} positions has {max(0, free)} "
+                f"free{beside}, and even one soft token per chunk needs more; ask fewer documents, or use larger chunks."
             )
-        if ratio is not None and fitting != wanted:
-            n_soft = n_soft_at(wanted, n_tokens, n_chunks)
-            raise WindowError(
-                f"`ratio` (={ratio}): {sum(n_tokens)} tokens make about {n_soft} soft tokens, and the decoder's window of {window} positions "
-                f"has {free} free; use a ratio of {fitting}."
-            )
-        return fitting
+        n_wanted = n_soft_at(wanted, n_tokens, n_chunks)
+        raise WindowError(
+            f"`ratio` (={ratio}): {sum(n_tokens)} tokens make about {n_wanted} soft tokens, and the decoder's window of {window} positions "
+            f"has {max(0, free)} free{beside}; use a ratio of {fitting}."
+        )
 
 
 def n_soft_at(ratio: float | str, n_tokens: Sequence[int], n_chunks: Sequence[int]) -> int:
@@ -472,6 +478,18 @@ def _sampling(options: dict[str, Any]) -> Sampling:
     if unknown:
         raise UserError(f"`{sorted(unknown)[0]}` is not a sampling option; use {', '.join(Sampling.__dataclass_fields__)}.")
     return Sampling(**options)
+
+
+def _device(device: str | None) -> str:
+    if device is None:
+        return bases.default_device()
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f'`device` (={device!r}) cannot be used here ({str(error).splitlines()[0].rstrip(".")}); leave it out, or use "cpu".'
+        ) from error
+    return device
 
 
 def _dtype(dtype: Any, device: str) -> Any:

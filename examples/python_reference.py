@@ -3,6 +3,12 @@
 import sys
 from pydoc_data import topics
 
-sys.stdout.reconfigure(encoding="utf-8")
-for name, text in sorted(topics.topics.items()):
-    print(f"{name}\n{text}\n")
+
+def reference() -> str:
+    """Return the reference's topics in the order of their names."""
+    return "\n".join(f"{name}\n{text}\n" for name, text in sorted(topics.topics.items()))
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    print(reference())

@@ -3,14 +3,44 @@
 Nothing here imports torch: each verb imports what it needs when it runs, so that `e2llm --help` is instant.
 """
 
+import os
 import sys
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from e2llm.cli import ask, compress, library, merge, models, pair, show
 from e2llm.errors import E2LLMError
 
+
+class Verbs(TyperGroup):
+    """The verbs, whose errors are one line each; exit code 2 for the user's mistake, 1 for a failure."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb; errors end here, since what calls this has its own words for some of them."""
+        try:
+            result = super().invoke(ctx)
+            print(end="", flush=True)  # an output that cannot be written is an error too
+            return result
+        except E2LLMError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail("interrupted; what was stored before is untouched.", 130)
+        except BrokenPipeError:  # the reader of the output has gone: nothing is left to say
+            _fail("", 1)
+        except OSError as error:
+            what = (error.strerror or str(error)).rstrip(".")
+            _fail(f"{error.filename}: {what}." if error.filename else f"{what}.", 1)
+        except (MemoryError, RuntimeError) as error:
+            # torch tells of exhausted memory by a RuntimeError that is recognised by its words alone.
+            if isinstance(error, RuntimeError) and not ("memory" in str(error) and "alloca" in str(error)):
+                raise
+            _fail("out of memory; ask fewer documents at once, or compress with a higher ratio.", 1)
+
+
 app = typer.Typer(
+    cls=Verbs,
     help="Read documents far longer than a language model's window, and ask them questions.",
     no_args_is_help=True,
     add_completion=False,
@@ -28,22 +58,15 @@ app.add_typer(library.app, name="library")
 
 
 def main() -> None:
-    """Run the command line; an error is one line, exit code 2 for the user's mistake and 1 for a failure."""
+    """Run the command line."""
+    app()
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if message:
+        print(f"e2llm: {' '.join(message.split())}", file=sys.stderr)
     try:
-        app()
-    except E2LLMError as error:
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; what was stored before is untouched.", 130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of the output has gone: nothing is left to say
-        sys.exit(1)
-    except MemoryError:
-        _fail("out of memory; ask fewer documents at once, or compress with a higher ratio.", 1)
-    except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}.", 1)
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"e2llm: {' '.join(message.split())}", file=sys.stderr)
+        print(end="", flush=True)
+    except OSError:  # what its buffer still holds must not fail once more when Python exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -1,10 +1,12 @@
 """`e2llm ask`: read documents, or what was read before, and answer questions about them."""
 
+import io
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 def ask(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="txt, md, html, pdf, docx, .e2llm, a stored document's name, or - for standard input.")
+        list[str], typer.Argument(metavar="FILE", help="txt, md, html, pdf, docx, .e2llm, a stored document's name, or - for standard input.")
     ],
     question: Annotated[str | None, typer.Option("--question", "-q", help="The question. Without it you are asked, again and again.")] = None,
     model: options.Model = "smol",
@@ -46,19 +48,18 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question about documents of any length."""
-    from e2llm.cli.documents import Reading, describe, gather, load_stored, parse_chunker, parse_ratio
+    from e2llm.cli.documents import STDIN, Reading, describe, gather, load_stored, parse_chunker, parse_ratio
     from e2llm.documents.reading import Source
+    from e2llm.engines import Sampling
 
-    if question is None and (as_json or "-" in files):
-        raise UserError("`--question` must be given with --json and with standard input.")
+    if question is None and (as_json or sys.stdin is None or any(name in STDIN for name in files)):
+        raise UserError("`--question` must be given with --json and where standard input is a document or closed.")
     if question is not None and not question.strip():
         raise UserError("`--question` is blank; ask something.")
+    if expand is not None and expand < 0:
+        raise UserError(f"`--expand` (={expand}) must be at least 0 chunks; 0 reads soft tokens alone.")
     wanted_ratio = parse_ratio(ratio)
-    shelf = options.open_library(library)
-    found = gather(files, encoding, shelf)
-    pair = options.load_model(model, dtype, device, trust_remote_code)
-    chunker = parse_chunker(pair, chunk_chars, overlap_chars)
-    sampling = {
+    sampling: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "top_p": top_p,
@@ -67,19 +68,27 @@ def ask(
         "num_beams": num_beams,
         "seed": seed,
     }
-    texts = [item.text for item in found if isinstance(item, Source)]
+    Sampling(**sampling)  # a bad value is refused before anything slow
+    question = question and _clean(question)
+    shelf = options.open_library(library)
+    found = gather(files, encoding, shelf)
+    pair = options.load_model(model, dtype, device, trust_remote_code)
+    chunker = parse_chunker(pair, chunk_chars, overlap_chars)
+    known = [load_stored(shelf, item, pair.fingerprint) if isinstance(item, str) else item for item in found]
+    for item in known:
+        if not isinstance(item, Source):
+            item.check_fingerprint(pair.fingerprint)
+    texts = [item.text for item in known if isinstance(item, Source)]
     if texts:
-        fitting = pair.fit_ratio(texts, question or "", max_new_tokens, expand, chunker, wanted_ratio)
+        n_soft = sum(item.n_soft for item in known if not isinstance(item, Source))
+        fitting = pair.fit_ratio(texts, question or "", max_new_tokens, expand, chunker, wanted_ratio, n_soft)
         if fitting != (wanted_ratio or pair.config.ratio):
             say(f"At the pair's own ratio of {pair.config.ratio} this would not fit the decoder's window; reading at {fitting}.")
         wanted_ratio = fitting
     reading = Reading(pair, shelf if store else None, wanted_ratio, chunker, window)
     documents, compress_s = [], []
-    for item in found:
-        if isinstance(item, Source):
-            document, seconds = reading.compress(item)
-        else:
-            document, seconds = (load_stored(shelf, item, pair.fingerprint) if isinstance(item, str) else item), 0.0
+    for item in known:
+        document, seconds = reading.compress(item) if isinstance(item, Source) else (item, 0.0)
         documents.append(document)
         compress_s.append(seconds)
         if document.ratio_note:
@@ -92,14 +101,16 @@ def ask(
             _summary([describe(*pair_of) for pair_of in zip(documents, compress_s, strict=True)], answer)
         return
     lines = [describe(*pair_of) for pair_of in zip(documents, compress_s, strict=True)]
+    said: set[str] = set()
     for typed in _questions():
         try:
             answer = _answer(pair, typed, documents, expand, sampling)
         except UserError as error:
             say(f"e2llm: {error}")
             continue
-        _summary(lines, answer)
+        _summary(lines, replace(answer, notices=tuple(notice for notice in answer.notices if notice not in said)))
         lines = []
+        said.update(answer.notices)
 
 
 def _answer(
@@ -151,14 +162,23 @@ def _json(answer: "Answer", documents: list["CompressedDocument"], compress_s: l
     }
 
 
-def _questions() -> Iterator[str]:
-    if sys.stdin.isatty():
-        import readline  # noqa: F401 - gives input() a history and editing
+def _clean(typed: str) -> str:
+    """Replace bytes that were no UTF-8, which Python hands on as half characters that no tokenizer takes."""
+    return typed.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
+
+def _questions() -> Iterator[str]:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    # Where only one of the two is a terminal, a prompt would be part of the answers.
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if sys.stdin.isatty():
+        with suppress(ImportError):  # Windows has none
+            import readline  # noqa: F401 - gives input() a history and editing
         say("Ask; an empty line ends.")
     while True:
         try:
-            typed = input("> " if sys.stdin.isatty() else "")
+            typed = input("> " if at_terminal else "")
         except EOFError:
             return
         if not typed.strip():

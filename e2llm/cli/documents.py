@@ -1,15 +1,15 @@
 """What `ask` and `compress` share: from names on the command line to compressed documents, reading as little as possible again."""
 
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from e2llm.chunking import Chunker, make_spans
 from e2llm.cli.options import console, say
 from e2llm.documents.reading import Source, read
-from e2llm.errors import LibraryError, ReadError, StaleDocumentError, UserError
+from e2llm.errors import E2LLMError, ReadError, StaleDocumentError, UserError
 
 if TYPE_CHECKING:
     from e2llm.answering import E2LLM
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from e2llm.documents.library import Library
 
 SUFFIX = ".e2llm"
+STDIN = ("-", "/dev/stdin")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,14 @@ class Reading:
         if self.library is not None:
             key = document_key(text_sha256(source.text), self.model.fingerprint, make_spans(source.text, chunker), window, ratio)
             if (stored := self._stored(key)) is not None:
-                return stored, 0.0
-            previous = self._grown_from(source)
+                # The same text may be stored under the name of another file.
+                document = replace(stored, name=source.name, page_starts=source.page_starts)
+                if self.must_store and [entry.key for entry in self.library.find(source.name)][:1] != [key]:
+                    self.library.put(document)
+                return document, 0.0
+            previous = self._grown_from(source, ratio, window)
         start_s = time.perf_counter()
-        with ReadingBar(source) as bar:
+        with ReadingBar(source, len(previous.text) if previous else 0) as bar:
             document = self.model.compress(
                 source.text,
                 source.name,
@@ -69,7 +74,7 @@ class Reading:
         if self.library is not None:
             try:
                 self.library.put(document)
-            except LibraryError as error:
+            except E2LLMError as error:
                 if self.must_store:
                     raise
                 say(f"{error} {source.name!r} is not stored.")
@@ -84,11 +89,12 @@ class Reading:
         except CorruptDocumentError:
             return None  # its text is at hand: it is compressed and stored anew
 
-    def _grown_from(self, source: Source) -> "CompressedDocument | None":
-        """Return the stored document of the same name that this text continues, if there is one."""
+    def _grown_from(self, source: Source, ratio: float | str, window: int) -> "CompressedDocument | None":
+        """Return the document of the same name, made in the same way, that this text continues, if one is stored."""
         assert self.library is not None
+        wanted = (source.name, self.model.fingerprint, ratio, window)
         for entry in self.library.find(source.name):
-            if entry.fingerprint == self.model.fingerprint and entry.name == source.name:
+            if (entry.name, entry.fingerprint, entry.ratio, entry.window) == wanted:
                 stored = self._stored(entry.key)
                 if stored is not None and source.text.startswith(stored.text):
                     return stored
@@ -96,13 +102,19 @@ class Reading:
 
 
 class ReadingBar:
-    """Say how much there is to read and how long it will take, then show a progress bar."""
+    """Say how much there is to read and how long it will take, then show a progress bar.
 
-    def __init__(self, source: Source) -> None:
+    Args:
+        source: What is read.
+        n_known: Characters at its start that were read before.
+    """
+
+    def __init__(self, source: Source, n_known: int = 0) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self.source = source
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self.name = source.name
+        self.size = f"{len(source.text) - n_known:,} {'new ' if n_known else ''}characters"
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bar.add_task(f"Reading {source.name}", total=len(source.text))
         self.said = False
@@ -119,7 +131,7 @@ class ReadingBar:
         if not self.said:
             self.said = True
             seconds = progress.seconds + progress.left_s
-            say(f"Reading {self.source.name}: {len(self.source.text):,} characters, about {max(1, round(seconds)):,} s.")
+            say(f"Reading {self.name}: {self.size}, about {max(1, round(seconds)):,} s.")
         self.bar.update(self.task, completed=progress.done_chars)
 
 
@@ -130,10 +142,10 @@ def gather(names: Sequence[str], encoding: str | None, library: "Library") -> li
         ReadError: A name is neither a readable file nor stored.
     """
     found: list[Source | CompressedDocument | str] = []
-    if sum(name == "-" for name in names) > 1:
+    if sum(name in STDIN for name in names) > 1:
         raise UserError("`FILE` (=-) stands for standard input, which can be read only once.")
     for name in names:
-        if name != "-" and not Path(name).exists() and library.find(name):
+        if name not in STDIN and not os.path.exists(name) and library.find(name):
             found.append(name)
         elif name.endswith(SUFFIX):
             from e2llm.documents import compressed
@@ -183,6 +195,6 @@ def _read(name: str, encoding: str | None) -> Source:
     try:
         return read(name, encoding)
     except ReadError as error:
-        if name != "-" and not Path(name).exists():
+        if name not in STDIN and not os.path.exists(name):
             raise ReadError(f"{str(error).removesuffix('.')}, or name a stored document (`e2llm library list`).") from error
         raise

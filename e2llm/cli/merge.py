@@ -7,7 +7,6 @@ import typer
 
 from e2llm.cli import options
 from e2llm.cli.options import say
-from e2llm.errors import UserError
 
 
 def merge(
@@ -18,14 +17,14 @@ def merge(
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Write one full checkpoint that needs no base models, LoRA merged; or, with --decoder, the plain merged decoder."""
-    if output.is_dir() and any(output.iterdir()):
-        raise UserError(f"`--output` (={output}) is not empty; name a new folder.")
+    options.check_new(output)
     pair = options.load_model(model, dtype, "cpu", trust_remote_code)
-    if decoder:
-        pair.model.decoder.save_pretrained(output)
-        pair.processor.tokenizer.save_pretrained(output)
-    else:
-        pair.model.save_pretrained(output, full=True)
-        pair.processor.save_pretrained(output)
+    with options.new_folder(output) as folder:
+        if decoder:
+            pair.model.decoder.save_pretrained(folder)
+            pair.processor.tokenizer.save_pretrained(folder)
+        else:
+            pair.model.save_pretrained(folder, full=True)
+            pair.processor.save_pretrained(folder)
     n_bytes = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     say(f"{output}: {'the plain decoder' if decoder else 'the full pair'}, {n_bytes / 2**20:.0f} MiB.")

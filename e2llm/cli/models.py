@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+import e2llm
 from e2llm.cli import options
 from e2llm.cli.options import say
 from e2llm.errors import E2LLMError
@@ -31,7 +32,7 @@ def models(
         config = json.loads((FOLDER / name / "config.json").read_text(encoding="utf-8"))
         bases = [config["encoder_name"], config["decoder_name"]]
         rows.append({"name": name, "encoder": bases[0], "decoder": bases[1], "trained": config["trained"], "installed": all(map(_installed, bases))})
-    versions = {package: _version(package) for package in ("e2llm", "torch", "transformers", "peft")}
+    versions = {"e2llm": e2llm.__version__} | {package: _version(package) for package in ("torch", "transformers", "peft")}
     if as_json:
         print(json.dumps({"pairs": rows, "versions": versions}))
         return

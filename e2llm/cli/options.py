@@ -1,11 +1,18 @@
 """Options that several verbs share, and how the command line talks: answers to standard output, everything else to standard error."""
 
 import logging
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
+
+from e2llm.errors import UserError
 
 if TYPE_CHECKING:
     from e2llm.answering import E2LLM
@@ -33,17 +40,42 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def say(message: str) -> None:
     """Print one line to standard error."""
-    console.print(message, markup=False)
+    console.print(Text(message))  # not the string, in which brackets are mark-up and :smile: is an emoji
 
 
 def load_model(name: str, dtype: str | None, device: str | None, trust_remote_code: bool = False) -> "E2LLM":
     """Load a pair quietly, with a word on the screen while it takes."""
-    with console.status(f"Loading {name} ..."):
+    with console.status(Text(f"Loading {name} ...")):
         quiet()
         from e2llm.answering import E2LLM
 
         options: dict[str, Any] = {"trust_remote_code": True} if trust_remote_code else {}
         return E2LLM.from_pretrained(name, dtype=dtype, device=device, **options)
+
+
+def check_new(output: Path) -> None:
+    """Raise `UserError` unless `output` can become a new folder."""
+    if output.is_dir() and any(output.iterdir()):
+        raise UserError(f"`--output` (={output}) is not empty; name a new folder.")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"`--output` (={output}) is a file; name a new folder.")
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Yield a folder to write to, which becomes `output` once the block has ended well: nothing half written ever has that name."""
+    output = output.absolute()
+    temporary = output.with_name(f".{output.name}-{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if output.is_dir():  # empty; it may be the folder that the user is in, so it must stay the same one
+            for item in temporary.iterdir():
+                item.rename(output / item.name)
+        else:
+            temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def open_library(folder: Path | None) -> "Library":

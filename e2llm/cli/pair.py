@@ -7,7 +7,6 @@ import typer
 
 from e2llm.cli import options
 from e2llm.cli.options import say
-from e2llm.errors import UserError
 
 
 def pair(
@@ -28,8 +27,7 @@ def pair(
     from e2llm.cli.documents import parse_ratio
 
     wanted = {"chunk_chars": chunk_chars, "overlap_chars": overlap_chars, "window_chunks": window, "ratio": parse_ratio(ratio)}
-    if output.is_dir() and any(output.iterdir()):
-        raise UserError(f"`--output` (={output}) is not empty; name a new folder.")
+    options.check_new(output)
     settings: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     if trust_remote_code:
         settings["trust_remote_code"] = True
@@ -38,6 +36,7 @@ def pair(
         from e2llm.answering import E2LLM
 
         made = E2LLM.pair(encoder, decoder, adapter=adapter, pooling=pooling, dtype=dtype, device="cpu", seed=seed, **settings)
-    made.save(output)
+    with options.new_folder(output) as folder:
+        made.save(folder)
     n_adapter = sum(parameter.numel() for parameter in made.model.adapter.parameters())
     say(f"{output}: an untrained pair, adapter {adapter} over {made.config.pooling} with {n_adapter:,} parameters.")

@@ -87,7 +87,7 @@ class Library:
             UserError: The name breaks the rule of names, or the document alone is larger than the limit.
             LibraryError: The folder cannot be written.
         """
-        _check_name(document.name, "name")
+        check_name(document.name, "name")
         # Written and synced before the registry is locked, so that others need not wait for the disk.
         temporary = self.folder / f".{document.key}-{uuid.uuid4().hex}.tmp"
         try:
@@ -169,7 +169,7 @@ class Library:
             UserError: There is none, or the new name breaks the rule of names.
             LibraryError: The folder cannot be written.
         """
-        _check_name(new_name, "new_name")
+        check_name(new_name, "new_name")
         entries = self._named(name)
         with self._registry() as db:
             db.executemany("UPDATE documents SET name = ? WHERE key = ?", [(new_name, entry.key) for entry in entries])
@@ -372,8 +372,8 @@ def _inode(path: Path) -> int | None:
 
 
 def _check_max_bytes(max_bytes: int | None) -> int | None:
-    if max_bytes is not None and max_bytes < 1:
-        raise UserError(f"`max_bytes` (={max_bytes}) must be at least 1, or None for no limit.")
+    if max_bytes is not None and not 1 <= max_bytes < 2**63:
+        raise UserError(f"`max_bytes` (={max_bytes}) must be at least 1 and less than 2**63, or None for no limit.")
     return max_bytes
 
 
@@ -382,7 +382,8 @@ def _is_name(name: str) -> bool:
     return bool(name.strip()) and not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name)
 
 
-def _check_name(name: str, argument: str) -> None:
+def check_name(name: str, argument: str) -> None:
+    """Raise `UserError` unless a document may be called `name`: one line, printable, not empty."""
     if not _is_name(name):
         raise UserError(f"`{argument}` (={name!r}) must be one line of printable characters, and not empty; choose another.")
 

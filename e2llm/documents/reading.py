@@ -86,7 +86,8 @@ def read(path: str | os.PathLike[str], encoding: str | None = None) -> Source:
     starts = [0]
     for page in pages[:-1]:
         starts.append(starts[-1] + len(page) + len(PAGE_SEPARATOR))
-    name = "stdin" if path == "-" else os.path.basename(path).encode("utf-8", "replace").decode()
+    # A name is shown, stored and read by the decoder: what is no printable character of one line is a question mark there.
+    name = "stdin" if path == "-" else re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "?", os.path.basename(path))
     return Source(name, text, () if isinstance(content, str) else tuple(starts))
 
 

@@ -43,6 +43,8 @@ class Sampling:
                 raise UserError(f"`{name}` (={value}) must lie above 0 and at most at 1.")
         if self.top_k is not None and self.top_k < 1:
             raise UserError(f"`top_k` (={self.top_k}) must be at least 1.")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise UserError(f"`seed` (={self.seed}) must be at least 0 and less than 2**63.")
         if self.repetition_penalty is not None and self.repetition_penalty <= 0:
             raise UserError(f"`repetition_penalty` (={self.repetition_penalty}) must be above 0; 1 changes nothing.")
 

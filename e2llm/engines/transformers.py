@@ -5,6 +5,7 @@ that part of it: `generate` takes the full `inputs_embeds` and the filled cache.
 """
 
 import threading
+import warnings
 from collections.abc import Iterator
 from queue import Queue
 from typing import Any
@@ -16,6 +17,9 @@ from transformers.cache_utils import DynamicLayer
 
 from e2llm.engines import Generation, Sampling
 from e2llm.model.modeling import cache_argument
+
+# Penalising only what has been written is what is wanted here: an answer may quote the prompt.
+warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
 
 
 class TransformersEngine:

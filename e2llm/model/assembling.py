@@ -6,9 +6,13 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers import GenerationConfig
 from transformers.utils import cached_file
 
+from e2llm.chunking import Chunker
+from e2llm.documents.compressed import check_ratio
 from e2llm.errors import UserError, check_choice
 from e2llm.model import bases
 from e2llm.model.adapters import ADAPTERS
@@ -62,7 +66,9 @@ def assemble(
         pooling=pooling,
         **{**told, **fields},
     )
-    return _join(config, encoder_model, decoder_model), processor_of(config, tokenizer, encoder_tokenizer)
+    processor = processor_of(config, tokenizer, encoder_tokenizer)
+    _check_defaults(config, processor.chunker)
+    return _join(config, encoder_model, decoder_model), processor
 
 
 def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausalLM:
@@ -75,6 +81,8 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
     hub = bases.hub_options(options)
     encoder = bases.load_encoder(config.encoder_name, **_revised(options, config.encoder_revision))  # type: ignore[arg-type]
     decoder = bases.load_decoder(config.decoder_name, **_revised(options, config.decoder_revision), **quantization)  # type: ignore[arg-type]
+    if (generation := find_file(path, "generation_config.json", **hub)) is not None:
+        decoder.generation_config = GenerationConfig.from_pretrained(str(Path(generation).parent))
     model = _join(config, encoder, decoder)
     file = find_file(path, ADAPTER_FILE, **hub)
     lora = find_file(path, f"{LORA_FOLDER}/adapter_config.json", **hub)
@@ -119,7 +127,11 @@ def save_pair(model: E2LLMForCausalLM | PeftModel, processor: E2LLMProcessor, pa
 def load_processor(path: Any, config: E2LLMConfig, **hub: Any) -> E2LLMProcessor:
     """Load a pair's processor: from its folder, or, where that holds no tokenizers, from its two bases."""
     if find_file(path, "processor_config.json", **hub) is not None:
-        return E2LLMProcessor.from_pretrained(path, **hub)
+        try:
+            return E2LLMProcessor.from_pretrained(path, **hub)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300].rstrip(".")
+            raise UserError(f"`{path}`: its processor cannot be loaded ({reason}); copy the whole folder again.") from error
     if not config.has_bases:
         raise UserError(f"`{path}` holds neither a processor_config.json nor the names of its bases; copy the whole folder.")
     tokenizer = bases.load_decoder_tokenizer(config.decoder_name, **_revised(hub, config.decoder_revision))  # type: ignore[arg-type]
@@ -152,6 +164,17 @@ def find_file(path: Any, file: str, **hub: Any) -> str | None:
     return cached_file(path, file, _raise_exceptions_for_missing_entries=False, **hub)
 
 
+def _check_defaults(config: E2LLMConfig, chunker: Chunker) -> None:
+    """Raise `UserError` where a pair could not compress with its own defaults; the chunker has checked its own."""
+    check_ratio(config.ratio)
+    if config.window_chunks < 1 or (config.window_chunks > 1 and chunker.overlap):
+        raise UserError(f"`window_chunks` (={config.window_chunks}) must be at least 1, and 1 where chunks overlap (={chunker.overlap} characters).")
+    if config.expand < 0:
+        raise UserError(f"`expand` (={config.expand}) must be at least 0 chunks.")
+    if not 0 <= config.seed < 2**63:
+        raise UserError(f"`seed` (={config.seed}) must be at least 0 and less than 2**63.")
+
+
 def _join(config: E2LLMConfig, encoder: Any, decoder: Any) -> E2LLMForCausalLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -162,10 +185,12 @@ def _join(config: E2LLMConfig, encoder: Any, decoder: Any) -> E2LLMForCausalLM:
 
 
 def _load_adapter(model: E2LLMForCausalLM, file: str) -> tuple[list[str], list[str]]:
-    state = load_file(file)
     wanted = {f"adapter.{name}" for name in model.adapter.state_dict()}
     try:
+        state = load_file(file)
         model.load_state_dict(state, strict=False)
+    except SafetensorError as error:
+        raise UserError(f"`{file}` is truncated or damaged; copy the pair again.") from error
     except RuntimeError as error:
         raise UserError(f"`{file}` does not fit the bases that config.json names: {' '.join(str(error).split())[:300]}") from error
     return sorted(wanted - state.keys()), sorted(state.keys() - wanted)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -219,7 +220,7 @@ def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: 
     options.setdefault("trust_remote_code", False)  # said outright, or the library asks at the terminal
     try:
         return auto.from_pretrained(path, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         if isinstance(error, UserError):
             raise
         reason = " ".join(str(error).split())

@@ -1,8 +1,10 @@
 """Run the command line: in this process where nothing but its words matter, in a process of its own where signals, limits and users do."""
 
 import io
+import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -11,14 +13,19 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any, BinaryIO
 from unittest import mock
 
+import torch
+
 from e2llm.cli import main
+from tests.tiny import TEXT
 
 # A server that has imported everything forks each process: real processes, without 5 s for each.
 PROCESSES = multiprocessing.get_context("forkserver")
 PRELOADED = [__name__, "e2llm.answering", "transformers.models.bert.modeling_bert", "transformers.models.llama.modeling_llama"]
 NOBODY = 65534
+FEW = ("--max-new-tokens", 4)
 
 
 @dataclass(frozen=True)
@@ -30,30 +37,150 @@ class Result:
     stderr: str
 
     @property
+    def said(self) -> str:
+        """Standard error of a run that went well."""
+        assert self.code == 0, self
+        return self.stderr
+
+    @property
+    def json(self) -> Any:
+        """The one object that a run that went well printed, alone on its line."""
+        assert self.code == 0, self
+        assert self.stdout.count("\n") == 1, self
+        return json.loads(self.stdout)
+
+    @property
     def error(self) -> str:
-        """The message of a run that failed as it should: nothing on standard output, one line and no traceback on standard error."""
-        assert self.code != 0, self
+        """The message of a run that failed as it should: one line on standard error, and nothing else anywhere."""
         assert self.stdout == "", self
         assert self.stderr.startswith("e2llm: "), self
+        assert self.stderr.endswith("\n"), self
         assert self.stderr.count("\n") == 1, self
-        assert self.stderr.endswith(".\n") or self.stderr.endswith("?\n") or self.stderr.endswith("`\n"), self
         return self.stderr.removeprefix("e2llm: ").rstrip("\n")
+
+    @property
+    def mistake(self) -> str:
+        """The message of an error that is the user's."""
+        assert self.code == 2, self
+        return self.error
+
+    @property
+    def failure(self) -> str:
+        """The message of an error that is nobody's mistake."""
+        assert self.code == 1, self
+        return self.error
 
 
 def run(*argv: object, stdin: str | bytes = b"") -> Result:
     """Run `e2llm ARGV...` in this process."""
-    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors, write_through=True) for errors in ("strict", "backslashreplace")]
-    data = stdin.encode() if isinstance(stdin, str) else stdin
-    code = 0
-    with (
-        redirect_stdout(streams[0]),
-        redirect_stderr(streams[1]),
-        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")),
-        mock.patch.object(sys, "argv", ["e2llm", *map(str, argv)]),
-    ):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors, write_through=True) for errors in ("strict", "backslashreplace"))
+    typed = io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin), encoding="utf-8")
+    with redirect_stdout(out), redirect_stderr(err), mock.patch.object(sys, "stdin", typed):
+        code = _main(argv)
+    return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run of the command line in a process of its own, with its three streams in files of `folder`."""
+
+    process: BaseProcess
+    folder: Path
+
+    def wait_until(self, stream: str, words: str, seconds: float = 60) -> None:
+        """Return once `words` stand in "stdout" or "stderr"."""
+        deadline = time.monotonic() + seconds
+        while words not in self._text(stream):
+            assert self.process.is_alive(), self.result()
+            assert time.monotonic() < deadline, self._text(stream)
+            time.sleep(0.005)
+
+    def kill(self, with_signal: int) -> Result:
+        """Send a signal and return what came of it."""
+        os.kill(self.process.pid or 0, with_signal)
+        return self.result()
+
+    def result(self, seconds: float = 120) -> Result:
+        """Wait for the end."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "still running"
+        return Result(self.process.exitcode, self._text("stdout"), self._text("stderr"))
+
+    def _text(self, stream: str) -> str:
+        file = self.folder / stream
+        return file.read_bytes().decode("utf-8", "replace") if file.exists() else ""
+
+
+def start(folder: Path, *argv: object, prepare: Callable[..., None] | None = None, arguments: tuple = (), **streams: str) -> Running:
+    """Start `e2llm ARGV...` in a process of its own.
+
+    Args:
+        folder: An empty folder's name; it is made.
+        prepare: Called in the new process before the command line, with `arguments`; its name must be importable.
+        streams: Device files in the place of "stdin", "stdout", "stderr".
+    """
+    folder.mkdir()
+    (folder / "stdin").touch()
+    process = PROCESSES.Process(target=_run_here, args=(argv, dict(os.environ), os.getcwd(), folder, prepare, arguments, streams))
+    process.start()
+    return Running(process, folder)
+
+
+def limit_files(n_bytes: int) -> None:
+    """No file may grow beyond so many bytes: to a program that is a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+
+def become_nobody(*warm_up: object) -> None:
+    """Become a user without rights, after a first run: what this process imports late may lie where only its owner may read."""
+    run(*warm_up)
+    if os.getuid() == 0:
+        os.setuid(NOBODY)
+
+
+def close_reader() -> None:
+    """Make standard output a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 1)
+
+
+def _run_here(argv: tuple, environ: dict, cwd: str, folder: Path, prepare: Callable[..., None] | None, arguments: tuple, streams: dict) -> None:
+    files: list[BinaryIO] = [
+        open(streams.get(name, folder / name), mode, buffering=0)  # noqa: SIM115 - they stay open
+        for name, mode in (("stdin", "rb"), ("stdout", "wb"), ("stderr", "wb"))
+    ]
+    for number, file in enumerate(files):
+        os.dup2(file.fileno(), number)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    os.environ.clear()
+    os.environ.update(environ)
+    os.chdir(cwd)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if prepare is not None:
+        prepare(*arguments)
+    sys.exit(_main(argv))
+
+
+def _main(argv: tuple) -> int:
+    with mock.patch.object(sys, "argv", ["e2llm", *map(str, argv)]):
         try:
             main()
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    stdout, stderr = (stream.buffer.getvalue().decode() for stream in streams)
-    return Result(code, stdout, stderr)
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def write(path: Path, text: str = TEXT) -> Path:
+    """Write a text file and return its path."""
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return path
+
+
+def stored_files(home: Path) -> list[str]:
+    """List what lies in the library of a home folder, temporary files included and the registry left out."""
+    folder = home / "library"
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("registry.sqlite")) if folder.exists() else []
