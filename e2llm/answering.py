@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,9 +14,10 @@ from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional as F
 
+from e2llm.checks import check_ratio
 from e2llm.chunking import Chunker, SpanMaker, make_spans
-from e2llm.compressing import Compressor, Progress, fingerprint
-from e2llm.documents.compressed import CompressedDocument, check_ratio
+from e2llm.compressing import Compressor, Progress, evaluating, fingerprint
+from e2llm.documents.compressed import CompressedDocument
 from e2llm.engines import Engine, Generation, Sampling
 from e2llm.engines.transformers import TransformersEngine
 from e2llm.errors import UserError, WindowError
@@ -129,6 +129,7 @@ class E2LLM:
         self.name = name
         self.engine: Engine = engine or TransformersEngine(self._base.decoder, processor.tokenizer)
         self._warned = False
+        self._fingerprint: tuple[tuple[int, ...], str] | None = None
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str] = "smol", *, dtype: Any = None, device: str | None = None, **options: Any) -> "E2LLM":
@@ -146,7 +147,7 @@ class E2LLM:
         path = find_pair(str(name))
         if "device_map" not in options:
             device = _device(device)
-        options["dtype"] = _dtype(dtype, device or "cpu")
+        options["dtype"] = _dtype(dtype, device or bases.default_device())
         hub = bases.hub_options(options)
         try:
             if assembling.find_file(path, "config.json", **hub) is None:
@@ -197,12 +198,15 @@ class E2LLM:
         """The pair's configuration."""
         return self._base.config
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Digest of the weights and settings that decide soft tokens; computed once."""
-        return fingerprint(self._base)
+        """Digest of the weights and settings that decide soft tokens; computed again when the weights have changed."""
+        versions = tuple(parameter._version for parameter in self._base.parameters())
+        if self._fingerprint is None or self._fingerprint[0] != versions:
+            self._fingerprint = versions, fingerprint(self._base)
+        return self._fingerprint[1]
 
-    @cached_property
+    @property
     def compressor(self) -> Compressor:
         """What turns texts into compressed documents."""
         return Compressor(self._base, self.processor, self.fingerprint)
@@ -306,10 +310,11 @@ class E2LLM:
                 ids = torch.tensor([prompt.ids], device=base.decoder.device)
                 embeddings = base.embed(ids, None if prompt.soft_tokens is None else prompt.soft_tokens[None])[0]
             text, first_s = [], 0.0
-            for piece in self.engine.stream(embeddings, options, generation):
-                first_s = first_s or time.perf_counter() - start_s
-                text.append(piece)
-                yield piece
+            with evaluating(base):
+                for piece in self.engine.stream(embeddings, options, generation):
+                    first_s = first_s or time.perf_counter() - start_s
+                    text.append(piece)
+                    yield piece
             n_soft = 0 if prompt.soft_tokens is None else len(prompt.soft_tokens)
             total_s = time.perf_counter() - start_s
             usage = Usage(len(prompt.ids), n_soft, generation.n_reused, generation.n_tokens, rank_s, first_s or total_s, total_s)

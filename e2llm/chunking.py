@@ -33,7 +33,7 @@ class Chunker:
         overlap: Characters of the previous chunk that the next one repeats; less than half of `size`.
 
     Example:
-        >>> Chunker(size=16)("One two. Three four. Five.")
+        >>> Chunker(size=14)("One two. Three four. Five.")
         [(0, 9), (9, 21), (21, 26)]
     """
 

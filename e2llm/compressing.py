@@ -8,6 +8,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from e2llm.checks import check_ratio
 from e2llm.chunking import Chunker, Span, SpanMaker, make_spans
-from e2llm.documents.compressed import CompressedDocument, check_ratio
+from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import ReadError, UserError
 from e2llm.model import E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.processing import EncoderRow, count_states
@@ -164,7 +166,8 @@ class Compressor:
             for place, row in enumerate(batch):
                 ids[place, : lengths[row]] = torch.tensor(rows[row].input_ids)
                 mask[place, : lengths[row]] = True
-            encoded = self.model.encode(ids.to(device), mask.long().to(device))
+            with evaluating(self.model):
+                encoded = self.model.encode(ids.to(device), mask.long().to(device))
             if not len(states):
                 states = encoded.new_empty(int(starts[-1]), encoded.shape[-1])
             places = torch.from_numpy(np.concatenate([np.arange(starts[row], starts[row] + lengths[row]) for row in batch]))
@@ -251,6 +254,18 @@ def _whole_row_ids(rows: Sequence[EncoderRow]) -> list[np.ndarray]:
         chunk = row.head if row.head >= 0 else chunk
         ids.append(np.full(len(row.input_ids), chunk))
     return ids
+
+
+@contextmanager
+def evaluating(model: E2LLMForCausalLM) -> Iterator[None]:
+    """Switch dropout off, which would make soft tokens and answers that no two readings share, and back as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
 
 
 def fingerprint(model: E2LLMForCausalLM) -> str:

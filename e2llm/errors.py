@@ -4,9 +4,6 @@ The command line prints the message without a traceback and exits with `exit_cod
 2 for the user's mistake, 1 for a failure.
 """
 
-import difflib
-from collections.abc import Sequence
-
 
 class E2LLMError(Exception):
     """Base of every error that this package raises on purpose; a failure unless a subclass says otherwise."""
@@ -42,12 +39,3 @@ class CorruptDocumentError(E2LLMError):
 
 class LibraryError(E2LLMError):
     """The library on disk cannot be read or written."""
-
-
-def check_choice(argument: str, value: str, choices: Sequence[str]) -> str:
-    """Return `value` if it is one of `choices`; otherwise raise `UserError` and suggest the nearest."""
-    if value in choices:
-        return value
-    nearest = difflib.get_close_matches(value, choices, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    raise UserError(f"`{argument}` (={value!r}) must be one of {', '.join(choices)}{hint}")

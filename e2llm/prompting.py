@@ -1,6 +1,6 @@
 """The prompt: instruction, soft tokens of every document in order, expanded chunks as text with their place, question.
 
-Training uses the same parts, so that what the decoder learns to read is what it is asked to read.
+Whatever trains a decoder to read documents should build its prompts here, so that what it learns to read is what it is asked to read.
 """
 
 from collections.abc import Sequence

@@ -222,3 +222,22 @@ def test_a_stale_document_is_never_answered_from(pair):
     document = replace(pair.compress(TEXT), fingerprint="0" * 64)
     with pytest.raises(StaleDocumentError, match="compressed by another model"):
         pair.ask("Who?", [document])
+
+
+def test_a_model_in_training_mode_compresses_without_dropout_and_stays_in_it(make_pair):
+    pair = make_pair()
+    expected = pair.compress(TEXT)
+    pair.model.train()
+    assert_same(pair.compress(TEXT), expected)
+    assert pair.model.training
+    assert pair.model.encoder.training
+
+
+def test_a_document_made_before_the_weights_changed_is_stale(make_pair):
+    pair = make_pair()
+    document = pair.compress(TEXT)
+    with torch.no_grad():
+        pair.model.adapter.up.weight.mul_(1.1)
+    assert pair.compress(TEXT).fingerprint != document.fingerprint
+    with pytest.raises(StaleDocumentError):
+        pair.ask("Who?", [document])

@@ -22,7 +22,7 @@ from safetensors.torch import save as serialize
 
 from e2llm.chunking import Chunker, Span
 from e2llm.documents.reading import page_at
-from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError, UserError
+from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError
 
 SUFFIX = ".e2llm"
 FORMAT = "e2llm-document-1"
@@ -112,7 +112,7 @@ class CompressedDocument:
 
     @property
     def n_tokens(self) -> int:
-        """Decoder tokens that its text would take."""
+        """Decoder tokens of its chunks; what chunks repeat of each other counts as often as it stands there."""
         return int(self.n_tokens_per_chunk.sum())
 
     @property
@@ -251,19 +251,6 @@ def document_key(sha256: str, fingerprint: str, spans: np.ndarray | list[Span], 
     digest = hashlib.sha256(f"{FORMAT} {sha256} {fingerprint} {window} {ratio if isinstance(ratio, str) else float(ratio)} ".encode())
     digest.update(np.asarray(spans, np.int64).tobytes())
     return digest.hexdigest()
-
-
-def check_ratio(ratio: float | str) -> float | str:
-    """Return `ratio` if it is "chunk" or a number of at least 1 (text tokens per soft token); raise `UserError` otherwise."""
-    if ratio == "chunk":
-        return ratio
-    try:
-        number = float(ratio)
-    except ValueError:
-        number = float("nan")
-    if not 1 <= number < float("inf"):
-        raise UserError(f'`ratio` (={ratio!r}) must be "chunk" or a number of text tokens per soft token, at least 1 (such as 4, 16 or 64).')
-    return number
 
 
 def pages_between(page_starts: tuple[int, ...], start: int, end: int) -> tuple[int, int] | None:

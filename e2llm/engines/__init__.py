@@ -41,6 +41,9 @@ class Sampling:
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
                 raise UserError(f"`{name}` (={value}) must lie above 0 and at most at 1.")
+        for name in ("top_p", "top_k", "min_p"):
+            if getattr(self, name) is not None and not self.temperature:
+                raise UserError(f"`{name}` (={getattr(self, name)}) is for sampling: it needs a `temperature` above 0.")
         if self.top_k is not None and self.top_k < 1:
             raise UserError(f"`top_k` (={self.top_k}) must be at least 1.")
         if self.seed is not None and not 0 <= self.seed < 2**63:

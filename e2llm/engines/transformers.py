@@ -28,15 +28,19 @@ class TransformersEngine:
     def __init__(self, decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer
-        self._prompt: Tensor | None = None
-        self._cache: DynamicCache | None = None
+        self._kept: tuple[Tensor, DynamicCache] | None = None  # the last prompt and its cache
 
     def stream(self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation) -> Iterator[str]:
         """Yield the answer piece by piece; closing the iterator, or an interrupt, stops the decoder after its current step."""
         inputs_embeds = inputs_embeds.to(self.decoder.device)
         options = _options(sampling, self.tokenizer)
-        if sampling.num_beams == 1:
-            options |= self._reuse(inputs_embeds, generation)
+        # Taken by this stream alone, and put back by it only once it has ended well: two streams at once never share a cache.
+        kept, self._kept = self._kept, None
+        cache = None
+        # A reused cache differs from a fresh one in the last bits, which a sampled answer may show: with a seed it must not.
+        if sampling.num_beams == 1 and not (sampling.temperature > 0 and sampling.seed is not None):
+            cache, generation.n_reused = self._reuse(kept, inputs_embeds)
+            options[cache_argument()] = cache
         stop = _Stop()
         streamer = _Streamer(self.tokenizer, generation)
 
@@ -67,24 +71,21 @@ class TransformersEngine:
         finally:
             stop.wanted = True
             worker.join()
-            self._prompt = inputs_embeds if done and sampling.num_beams == 1 else None
-            if self._prompt is None:
-                self._cache = None
+            if done and cache is not None:
+                self._kept = inputs_embeds, cache
 
-    def _reuse(self, inputs_embeds: Tensor, generation: Generation) -> dict[str, Any]:
-        kept = 0
-        if self._prompt is not None and self._cache is not None and all(type(layer) is DynamicLayer for layer in self._cache.layers):
-            length = min(len(self._prompt), len(inputs_embeds) - 1)
-            differs = (self._prompt[:length] != inputs_embeds[:length]).any(-1).nonzero()
-            kept = int(differs[0]) if len(differs) else length
-        if kept:
-            assert self._cache is not None
-            # A negative number is how many positions go: those of the last answer, and of the prompt from where it differs.
-            self._cache.crop(kept - self._cache.get_seq_length())
-        else:
-            self._cache = DynamicCache(config=self.decoder.config)
-        generation.n_reused = kept
-        return {cache_argument(): self._cache}
+    def _reuse(self, kept: tuple[Tensor, DynamicCache] | None, inputs_embeds: Tensor) -> tuple[DynamicCache, int]:
+        """Return the cache of the last prompt cut to what this prompt begins with, and how long that is; a new cache where nothing is."""
+        if kept is not None and all(type(layer) is DynamicLayer for layer in kept[1].layers):
+            prompt, cache = kept
+            length = min(len(prompt), len(inputs_embeds) - 1)
+            differs = (prompt[:length] != inputs_embeds[:length]).any(-1).nonzero()
+            length = int(differs[0]) if len(differs) else length
+            if length:
+                # A negative number is how many positions go: those of the last answer, and of the prompt from where it differs.
+                cache.crop(length - cache.get_seq_length())
+                return cache, length
+        return DynamicCache(config=self.decoder.config), 0
 
 
 class _Stop(StoppingCriteria):

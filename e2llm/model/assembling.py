@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from transformers import GenerationConfig
 from transformers.utils import cached_file
 
+from e2llm.checks import check_choice, check_ratio
 from e2llm.chunking import Chunker
-from e2llm.documents.compressed import check_ratio
-from e2llm.errors import UserError, check_choice
+from e2llm.errors import UserError
 from e2llm.model import bases
 from e2llm.model.adapters import ADAPTERS
 from e2llm.model.configuration import E2LLMConfig
@@ -117,7 +117,13 @@ def save_pair(model: E2LLMForCausalLM | PeftModel, processor: E2LLMProcessor, pa
     """Save a pair: configuration, tokenizers, adapter, and the LoRA in its own folder where PEFT holds one; the bases by name."""
     if isinstance(model, PeftModel):
         base = model.get_base_model()
+        if base.lora_merged or not base.config.has_bases:
+            raise UserError(
+                f"`path` (={str(path)!r}): this LoRA stands on weights that no named base holds, so a folder without them could not be loaded; "
+                "merge it first (`model.merge_and_unload()`), then save, which writes every weight."
+            )
         base.config.save_pretrained(path)
+        base.generation_config.save_pretrained(path)
         model.save_pretrained(Path(path) / LORA_FOLDER)
     else:
         model.save_pretrained(path)

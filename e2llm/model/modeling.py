@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from e2llm.errors import UserError, check_choice
+from e2llm.checks import check_choice
+from e2llm.errors import UserError
 from e2llm.model import bases
 from e2llm.model.adapters import ADAPTERS, Adapter
 from e2llm.model.configuration import E2LLMConfig
@@ -37,7 +38,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
     """A text encoder, an adapter and a decoder-only LLM as one causal language model.
 
     Saving stores the configuration and the adapter while both bases are known by name (`config.has_bases`), and everything
-    otherwise; `from_pretrained` reads both forms, and merges the LoRA that lies in the folder `lora` beside them.
+    otherwise; `from_pretrained` reads both forms, and merges the LoRA that lies in the folder `lora` beside the first.
 
     Example:
         >>> from transformers import BertConfig, LlamaConfig

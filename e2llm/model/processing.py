@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from e2llm.chunking import Chunker, Span, SpanMaker, make_spans
+from e2llm.errors import UserError
 
 # A private-use character pair marks where the user's turn goes in the rendered chat template.
 _TURN = "\ue000\ue001"
@@ -106,6 +107,8 @@ class E2LLMProcessor(ProcessorMixin):
         """
         texts = [text] if isinstance(text, str) else list(text)
         documents = [[] for _ in texts] if documents is None else documents
+        if len(documents) != len(texts) or any(isinstance(own, str) for own in documents):
+            raise UserError(f"`documents` must be one list of texts per prompt ({len(texts)} here), such as [[document], [document, another]].")
         prompts, batch_rows, batch_soft_ids = [], [], []
         for prompt, own in zip(texts, documents, strict=True):
             rows: list[EncoderRow] = []

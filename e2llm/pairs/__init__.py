@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from e2llm.errors import check_choice
+from e2llm.checks import check_choice
 
 FOLDER = Path(__file__).parent
 REQUIREMENTS = "requirements.txt"

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from e2llm.checks import check_ratio
 from e2llm.chunking import Chunker
-from e2llm.documents.compressed import CompressedDocument, check_ratio, document_key, pages_between, read_header
+from e2llm.documents.compressed import CompressedDocument, document_key, pages_between, read_header
 from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError, UserError
 
 TEXT = "The council met at noon. Ann paid, Bo did not. 会议在中午举行。👩‍👩‍👧 Nobody else came to the meeting. " * 2

@@ -83,16 +83,30 @@ def test_every_adapter_works_with_every_pooling_and_trains(make_pair, adapter, p
         assert parameter.grad.isfinite().all(), name
 
 
-def test_the_vpma_adapter_computes_the_papers_equations():
+def test_the_vpma_adapter_computes_the_papers_equations_over_four_heads():
     torch.manual_seed(0)
-    d_enc, d_dec, length = 6, 8, 5
-    adapter = ADAPTERS["vpma"](POOLINGS["tokens"](d_enc), d_enc, d_dec, n_heads=1)
+    d_enc, d_dec, length, n_heads = 6, 8, 5, 4
+    adapter = ADAPTERS["vpma"](POOLINGS["tokens"](d_enc), d_enc, d_dec, n_heads=n_heads)
     states = torch.randn(length, d_enc)
-    weights = torch.softmax((adapter.query @ adapter.key(states).T) / d_dec**0.5, -1)
-    hidden = adapter.attention_norm(adapter.out(weights @ adapter.value(states)) + adapter.query)
+    keys, values = adapter.key(states), adapter.value(states)
+    heads = []
+    for head in torch.arange(d_dec).split(d_dec // n_heads):
+        weights = torch.softmax((adapter.query[head] @ keys[:, head].T) / (d_dec // n_heads) ** 0.5, -1)
+        heads.append(weights @ values[:, head])
+    hidden = adapter.attention_norm(adapter.out(torch.cat(heads)) + adapter.query)
     expected = adapter.output_norm(hidden + adapter.down(torch.nn.functional.gelu(adapter.up(hidden))))
     got = adapter.project(states[None], torch.ones(1, length, dtype=torch.bool))
     torch.testing.assert_close(got[0], expected)
+
+
+def test_the_attention_pooling_starts_as_the_mean_and_weighs_by_its_query():
+    torch.manual_seed(0)
+    states, mask = torch.randn(2, 3, 4), torch.tensor([[True, True, True], [True, True, False]])
+    pooling, mean = POOLINGS["attention"](4), POOLINGS["mean"](4)
+    torch.testing.assert_close(pooling.pool(states, mask), mean.pool(states, mask))
+    torch.nn.init.normal_(pooling.query)
+    weights = torch.softmax(states[1, :2] @ pooling.query / 2, -1)
+    torch.testing.assert_close(pooling.pool(states, mask)[1], weights @ states[1, :2])
 
 
 def test_the_mean_pooling_averages_equal_groups():
@@ -239,6 +253,13 @@ def test_a_merged_lora_is_saved_whole_and_its_plain_decoder_loads_elsewhere(make
     decoder = AutoModelForCausalLM.from_pretrained(tmp_path / "decoder")
     ids = torch.tensor([[5, 6, 7]])
     torch.testing.assert_close(decoder(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def test_lora_on_weights_that_no_base_holds_is_not_saved_without_them(make_pair, inputs, tmp_path):
+    save_pair(trained_lora(make_pair, inputs), make_pair().processor, tmp_path / "first")
+    again = attach_lora(AutoModelForCausalLM.from_pretrained(tmp_path / "first"), rank=2)
+    with pytest.raises(UserError, match="merge it first"):
+        save_pair(again, make_pair().processor, tmp_path / "second")
 
 
 def test_a_trained_pair_without_its_adapter_file_is_refused(trained_pair, tmp_path):

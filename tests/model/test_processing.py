@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from e2llm.chunking import Chunker
+from e2llm.errors import UserError
 from e2llm.model.processing import SoftTokens, count_states
 from tests import tiny
 
@@ -131,3 +132,9 @@ def test_the_chat_template_surrounds_the_users_turn(pair):
 def test_a_decoder_without_a_chat_template_gets_plain_text(make_pair):
     processor = make_pair(decoder="plain").processor
     assert processor.tokenizer.decode(processor.prompt_ids(["Who?"])) == "Who?"
+
+
+@pytest.mark.parametrize("documents", [["text"], [["one"], ["two"]], []])
+def test_documents_that_are_not_one_list_per_prompt_are_refused(pair, documents):
+    with pytest.raises(UserError, match="`documents` must be one list of texts per prompt"):
+        pair.processor("Who?", documents)

@@ -1,0 +1,86 @@
+"""The reference engine: streams that cross, a cache that never lies, errors that arrive."""
+
+import pytest
+import torch
+
+from e2llm.engines import Generation, Sampling
+from e2llm.engines.transformers import TransformersEngine
+
+
+@pytest.fixture
+def engine(pair):
+    return TransformersEngine(pair.model.decoder, pair.processor.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def prompts(pair):
+    torch.manual_seed(0)
+    shared = torch.randn(40, 32) * 0.1
+    return [torch.cat([shared, torch.randn(n, 32) * 0.1]) for n in (5, 9, 1)]
+
+
+def answer(engine, prompt, **options):
+    return "".join(engine.stream(prompt, Sampling(max_new_tokens=10, **options), Generation()))
+
+
+def test_a_reused_cache_gives_the_answer_of_a_fresh_one(pair, engine, prompts):
+    fresh = [answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt) for prompt in prompts]
+    for order in ([0, 1, 2], [2, 1, 0], [1, 1, 0, 0]):
+        for which in order:
+            generation = Generation()
+            assert "".join(engine.stream(prompts[which], Sampling(max_new_tokens=10), generation)) == fresh[which]
+    assert generation.n_reused == len(prompts[0]) - 1
+
+
+def test_a_prompt_that_begins_the_one_before_is_answered_right(pair, engine, prompts):
+    expected = answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompts[0][:20])
+    answer(engine, prompts[0])
+    assert answer(engine, prompts[0][:20]) == expected
+
+
+def test_streams_that_cross_do_not_disturb_each_other(pair, engine, prompts):
+    expected = [answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt) for prompt in prompts]
+    streams = [engine.stream(prompt, Sampling(max_new_tokens=10), Generation()) for prompt in prompts]
+    texts = [[] for _ in streams]
+    running = list(range(len(streams)))
+    while running:
+        for which in list(running):
+            piece = next(streams[which], None)
+            if piece is None:
+                running.remove(which)
+            else:
+                texts[which].append(piece)
+    assert ["".join(text) for text in texts] == expected
+    assert answer(engine, prompts[1]) == expected[1]
+
+
+def test_beams_and_seeded_samples_leave_no_cache_behind_and_take_none(engine, prompts):
+    seeded = [answer(engine, prompts[0], temperature=1.0, seed=3)]
+    greedy = answer(engine, prompts[0])
+    answer(engine, prompts[0], num_beams=2)
+    seeded.append(answer(engine, prompts[0], temperature=1.0, seed=3))
+    assert answer(engine, prompts[0]) == greedy
+    seeded.append(answer(engine, prompts[0], temperature=1.0, seed=3))
+    assert len(set(seeded)) == 1
+
+
+def test_an_error_in_the_decoder_is_raised_to_the_reader_and_leaves_no_cache(pair, engine, prompts):
+    expected = answer(engine, prompts[0])
+    calls = []
+
+    def fail(*_):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("the decoder broke")
+
+    hook = pair.model.decoder.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError, match="the decoder broke"):
+            answer(engine, prompts[0])
+    finally:
+        hook.remove()
+    assert answer(engine, prompts[0]) == expected
+
+
+def test_special_tokens_are_not_written(pair, engine, prompts):
+    assert not any(token in answer(engine, prompts[0], temperature=2.0, seed=seed) for token in ("<eos>", "<|end|>") for seed in range(5))
