@@ -60,6 +60,8 @@ class Reading:
             previous = self._grown_from(source, ratio, window)
         start_s = time.perf_counter()
         with ReadingBar(source, len(previous.text) if previous else 0) as bar:
+            # The encoder's first run is slow for reasons of its own, which would spoil the estimate.
+            self.model.compressor.embed_question("Ready?")
             document = self.model.compress(
                 source.text,
                 source.name,
@@ -172,7 +174,7 @@ def parse_ratio(ratio: str | None) -> float | str | None:
     """Turn what was typed into a ratio."""
     if ratio is None:
         return None
-    from e2llm.documents.compressed import check_ratio
+    from e2llm.checks import check_ratio
 
     return check_ratio(ratio)
 

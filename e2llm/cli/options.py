@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from e2llm.errors import UserError
+from e2llm.errors import E2LLMError, UserError
 
 if TYPE_CHECKING:
     from e2llm.answering import E2LLM
@@ -63,17 +63,29 @@ def check_new(output: Path) -> None:
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """Yield a folder to write to, which becomes `output` once the block has ended well: nothing half written ever has that name."""
+    """Yield a folder to write to, which becomes `output` once the block has ended well: nothing half written ever has that name.
+
+    Raises:
+        E2LLMError: The disk is full, or the folder may not be written.
+    """
     output = output.absolute()
     temporary = output.with_name(f".{output.name}-{uuid.uuid4().hex}.tmp")
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        for weights in temporary.glob("*.safetensors"):  # which safetensors makes for its owner alone
+            shutil.copymode(temporary / "config.json", weights)
         if output.is_dir():  # empty; it may be the folder that the user is in, so it must stay the same one
             for item in temporary.iterdir():
                 item.rename(output / item.name)
         else:
             temporary.rename(output)
+    except Exception as error:
+        from safetensors import SafetensorError
+
+        if not isinstance(error, OSError | SafetensorError):
+            raise
+        raise E2LLMError(f"`--output` (={output}) cannot be written ({error}); choose another place.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -51,6 +51,8 @@ def _pair_facts(path: str) -> dict[str, Any]:
     try:
         with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
             config = json.load(file)
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise UserError(f"`{path}` holds no readable config.json; name a folder that `e2llm pair` made.") from error
     if config.get("model_type") != "e2llm":

@@ -36,6 +36,8 @@ def world() -> Iterator[Path]:
     folder.chmod(0o755)
     tiny.make_encoder(folder / "encoder")
     tiny.make_decoder(folder / "decoder")
+    for weights in folder.rglob("*.safetensors"):
+        weights.chmod(0o644)
     yield folder
     shutil.rmtree(folder)
 

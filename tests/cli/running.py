@@ -5,15 +5,16 @@ import json
 import multiprocessing
 import os
 import resource
+import select
 import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from unittest import mock
 
 import torch
@@ -25,7 +26,8 @@ from tests.tiny import TEXT
 PROCESSES = multiprocessing.get_context("forkserver")
 PRELOADED = [__name__, "e2llm.answering", "transformers.models.bert.modeling_bert", "transformers.models.llama.modeling_llama"]
 NOBODY = 65534
-FEW = ("--max-new-tokens", 4)
+# Few tokens, and a precision in which no two of them tie.
+FEW = ("--max-new-tokens", 4, "--dtype", "float32")
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,14 @@ class Running:
         deadline = time.monotonic() + seconds
         while words not in self._text(stream):
             assert self.process.is_alive(), self.result()
-            assert time.monotonic() < deadline, self._text(stream)
+            if time.monotonic() > deadline:
+                raise AssertionError(self.kill(signal.SIGKILL))
             time.sleep(0.005)
 
     def kill(self, with_signal: int) -> Result:
         """Send a signal and return what came of it."""
-        os.kill(self.process.pid or 0, with_signal)
+        with suppress(ProcessLookupError):  # it was quicker
+            os.kill(self.process.pid or 0, with_signal)
         return self.result()
 
     def result(self, seconds: float = 120) -> Result:
@@ -126,6 +130,16 @@ def start(folder: Path, *argv: object, prepare: Callable[..., None] | None = Non
     return Running(process, folder)
 
 
+def read_terminal(master: int, words: bytes, seconds: float = 60) -> bytes:
+    """Return what a terminal shows up to and with `words`."""
+    shown, deadline = b"", time.monotonic() + seconds
+    while words not in shown:
+        ready, _, _ = select.select([master], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, shown
+        shown += os.read(master, 4096)
+    return shown
+
+
 def limit_files(n_bytes: int) -> None:
     """No file may grow beyond so many bytes: to a program that is a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
@@ -146,15 +160,10 @@ def close_reader() -> None:
 
 
 def _run_here(argv: tuple, environ: dict, cwd: str, folder: Path, prepare: Callable[..., None] | None, arguments: tuple, streams: dict) -> None:
-    files: list[BinaryIO] = [
-        open(streams.get(name, folder / name), mode, buffering=0)  # noqa: SIM115 - they stay open
-        for name, mode in (("stdin", "rb"), ("stdout", "wb"), ("stderr", "wb"))
-    ]
-    for number, file in enumerate(files):
-        os.dup2(file.fileno(), number)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    for number, (name, flags) in enumerate((("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY | os.O_CREAT), ("stderr", os.O_WRONLY | os.O_CREAT))):
+        os.dup2(os.open(streams.get(name, folder / name), flags | os.O_NOCTTY), number)
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", errors="backslashreplace", buffering=1, closefd=False)
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(cwd)

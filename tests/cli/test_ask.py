@@ -7,11 +7,12 @@ import re
 import pytest
 
 from e2llm import E2LLM, CompressedDocument
-from tests.cli.running import FEW, run, start, stored_files, write
+from tests.cli.running import FEW, read_terminal, run, start, stored_files, write
 from tests.documents.test_reading import write_docx, write_pdf
 from tests.tiny import TEXT
 
 Q = ("-q", "Who approved the budget?")
+MORE = ("--max-new-tokens", 12, "--dtype", "float32")
 
 
 def documents_of(result) -> list[dict]:
@@ -154,9 +155,7 @@ def test_a_terminal_is_prompted_on_itself_and_never_in_a_file_of_answers(pair, t
     master, slave = pty.openpty()
     os.write(master, b"Who approved it?\n\n")
     running = start(tmp_path / "run", "ask", town, "-m", pair, *FEW, **dict.fromkeys(given, os.ttyname(slave)))
-    shown = b""
-    while b"first token after" not in shown:
-        shown += os.read(master, 4096)
+    shown = read_terminal(master, b"first token after")
     running.process.join(60)
     assert running.process.exitcode == 0
     assert b"Reading town.txt" in shown
@@ -192,7 +191,7 @@ def test_of_a_file_that_has_grown_only_the_tail_is_read_and_the_whole_is_as_if_f
     write(log, TEXT * 4)
     grown = run("ask", log, "-m", pair, *Q, *FEW)
     assert grown.said.startswith(f"Reading log.txt: {len(TEXT)} new characters")
-    assert run("compress", log, "-m", pair, "-o", tmp_path / "fresh.e2llm").code == 0
+    assert run("compress", log, "-m", pair, "--dtype", "float32", "-o", tmp_path / "fresh.e2llm").code == 0
     fresh = CompressedDocument.load(tmp_path / "fresh.e2llm")
     stored = CompressedDocument.load(home / "library" / f"{fresh.key}.e2llm")
     assert (stored.name, stored.text, stored.ratio) == (fresh.name, fresh.text, fresh.ratio)
@@ -231,10 +230,11 @@ def test_no_store_stores_nothing(pair, town, home):
     assert not home.exists()
 
 
-def test_no_store_reads_on_from_what_was_stored_before_only_if_it_is_named(pair, town, home):
+def test_no_store_still_finds_a_stored_document_that_is_named(pair, town, home):
     run("compress", town, "-m", pair)
     before = stored_files(home)
-    assert "read before" in run("ask", "town.txt" if not town.unlink() else "", "-m", pair, *Q, *FEW, "--no-store").said
+    town.unlink()
+    assert "read before" in run("ask", "town.txt", "-m", pair, *Q, *FEW, "--no-store").said
     assert stored_files(home) == before
 
 
@@ -248,7 +248,7 @@ def test_the_library_of_the_option_is_used(pair, town, tmp_path, home):
 
 
 def test_no_ratio_picks_one_that_fits_and_says_so(trained, tmp_path):
-    long = write(tmp_path / "long.txt", TEXT * 8)
+    long = write(tmp_path / "long.txt", TEXT * 24)
     result = run("ask", long, "-m", trained, *Q, *FEW, "--expand", 0, "--json")
     (document,) = documents_of(result)
     assert document["ratio_asked"] > 8
@@ -259,7 +259,7 @@ def test_no_ratio_picks_one_that_fits_and_says_so(trained, tmp_path):
 
 @pytest.mark.parametrize("expand", [0, 2])
 def test_a_ratio_that_does_not_fit_is_refused_before_anything_is_read_with_one_that_does(trained, tmp_path, home, expand):
-    long = write(tmp_path / "long.txt", TEXT * 8)
+    long = write(tmp_path / "long.txt", TEXT * 24)
     message = run("ask", long, "-m", trained, *Q, *FEW, "--expand", expand, "--ratio", 4).mistake
     assert "`ratio` (=4.0)" in message
     ratio = re.search(r"use a ratio of ([\w.]+)\.$", message)[1]
@@ -268,14 +268,15 @@ def test_a_ratio_that_does_not_fit_is_refused_before_anything_is_read_with_one_t
 
 
 def test_what_was_compressed_before_counts_before_the_rest_is_read(trained, town, tmp_path, home):
-    run("compress", write(tmp_path / "fine.txt", TEXT * 2), "-m", trained, "--ratio", 2)
+    run("compress", write(tmp_path / "fine.txt", TEXT * 3), "-m", trained, "--ratio", 2, "--name", "fine")
+    run("compress", write(tmp_path / "finer.txt", TEXT * 4), "-m", trained, "--ratio", 2, "--name", "finer")
     before = stored_files(home)
-    message = run("ask", tmp_path / "fine.txt", "-m", trained, *Q, *FEW, "--ratio", 2).mistake
-    assert "`ratio` (=2.0)" in message
-    (tmp_path / "fine.txt").unlink()
-    message = run("ask", "fine.txt", town, "-m", trained, *Q, *FEW).mistake
-    assert "soft tokens of what was compressed before" in message
+    long = write(tmp_path / "long.txt", TEXT * 4)
+    message = run("ask", "fine", long, "-m", trained, *Q, *FEW, "--ratio", 8).mistake
+    assert re.search(r"beside the \d+ soft tokens of what was compressed before; use a ratio of 16\.$", message)
+    assert "soft tokens of what was compressed before" in run("ask", "finer", town, "-m", trained, *Q, *FEW).mistake
     assert stored_files(home) == before
+    assert "reading at 16" in run("ask", "fine", long, "-m", trained, *Q, *FEW, "--expand", 0).said
 
 
 def test_what_fits_at_no_ratio_is_refused_before_anything_is_read(trained, tmp_path, home):
@@ -315,17 +316,17 @@ def test_an_unknown_pair_suggests_the_nearest(town):
 
 
 def test_sampling_repeats_with_a_seed(pair, town):
-    sampled = [run("ask", town, "-m", pair, *Q, "--max-new-tokens", 12, "--temperature", 1.5, "--seed", seed, "--json") for seed in (1, 1, 2)]
+    sampled = [run("ask", town, "-m", pair, *Q, *MORE, "--temperature", 1.5, "--seed", seed, "--json") for seed in (1, 1, 2)]
     one, again, two = (result.json["answer"] for result in sampled)
     assert one == again != two
 
 
 def test_greedy_is_the_default_and_the_other_options_reach_the_decoder(pair, town):
-    greedy = run("ask", town, "-m", pair, *Q, "--max-new-tokens", 12).stdout
-    assert run("ask", town, "-m", pair, *Q, "--max-new-tokens", 12, "--temperature", 2, "--top-k", 1).stdout == greedy
-    assert run("ask", town, "-m", pair, *Q, "--max-new-tokens", 12, "--temperature", 2, "--top-p", 1e-9).stdout == greedy
-    assert run("ask", town, "-m", pair, *Q, "--max-new-tokens", 12, "--repetition-penalty", 5).stdout != greedy
-    assert run("ask", town, "-m", pair, *Q, "--max-new-tokens", 12, "--num-beams", 3).code == 0
+    greedy = run("ask", town, "-m", pair, *Q, *MORE).stdout
+    assert run("ask", town, "-m", pair, *Q, *MORE, "--temperature", 2, "--top-k", 1).stdout == greedy
+    assert run("ask", town, "-m", pair, *Q, *MORE, "--temperature", 2, "--top-p", 1e-9).stdout == greedy
+    assert run("ask", town, "-m", pair, *Q, *MORE, "--repetition-penalty", 5).stdout != greedy
+    assert run("ask", town, "-m", pair, *Q, *MORE, "--num-beams", 3).code == 0
 
 
 # Names and hostile documents
@@ -341,7 +342,9 @@ def test_odd_names_show_as_they_are(pair, tmp_path, name):
     assert name in run("library", "list").stdout
 
 
-@pytest.mark.parametrize(("name", "shown"), [("two\nlines.txt", "two?lines.txt"), ("not \udcff utf-8.txt", "not ? utf-8.txt"), ("\x1b[31m.txt", "?[31m.txt")])
+@pytest.mark.parametrize(
+    ("name", "shown"), [("two\nlines.txt", "two?lines.txt"), ("not \udcff utf-8.txt", "not ? utf-8.txt"), ("\x1b[31m.txt", "?[31m.txt")]
+)
 def test_what_cannot_be_printed_in_one_line_is_a_question_mark(pair, tmp_path, name, shown):
     result = run("ask", write(tmp_path / name), "-m", pair, *Q, *FEW)
     assert f"[{shown}: " in result.said
@@ -372,9 +375,7 @@ def test_a_document_named_in_mark_up_is_read_on_a_terminal(pair, town, tmp_path,
     monkeypatch.setenv("TERM", "xterm")
     master, slave = pty.openpty()
     running = start(tmp_path / "run", "compress", town, "-m", pair, "--name", "[/x] [red]", stderr=os.ttyname(slave))
-    shown = b""
-    while b"soft tokens" not in shown:
-        shown += os.read(master, 4096)
+    shown = read_terminal(master, b"soft tokens")
     assert running.result().code == 0
     assert b"Reading [/x] [red]: " in shown
     os.close(master)
