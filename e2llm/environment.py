@@ -2,10 +2,13 @@
 
 `E2LLM_HOME`: the folder for the library of compressed documents and for converted decoders. Default: `e2llm` in the
 user's data folder (`XDG_DATA_HOME`, else `~/.local/share`).
+`E2LLM_MODEL`: the pair that the command line uses where `--model` names none. Default: smol.
 """
 
 import os
 from pathlib import Path
+
+MODEL = "E2LLM_MODEL"
 
 
 def home() -> Path:

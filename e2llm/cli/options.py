@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from e2llm import environment
 from e2llm.errors import E2LLMError, UserError
 
 if TYPE_CHECKING:
     from e2llm.answering import E2LLM
     from e2llm.documents.library import Library
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A folder, a hub name, or a shipped pair.", envvar="E2LLM_MODEL")]
+Model = Annotated[str, typer.Option("--model", "-m", help="A folder, a hub name, or a shipped pair.", envvar=environment.MODEL)]
 Ratio = Annotated[
     str | None,
     typer.Option("--ratio", "-r", help='Text tokens per soft token, or "chunk" for one per chunk. Default: the pair\'s own, or the next that fits.'),

@@ -1,6 +1,7 @@
 """`e2llm show`: what is inside a pair or a compressed document."""
 
 import json
+import logging
 import os
 from typing import Annotated, Any
 
@@ -11,7 +12,9 @@ from e2llm.errors import UserError
 
 
 def show(
-    what: Annotated[str, typer.Argument(metavar="DIR|DOC", help="A pair's folder or name, a .e2llm file, or the name of a stored document.")],
+    what: Annotated[
+        str, typer.Argument(metavar="DIR|DOC", help="A pair's folder, hub name or shipped name, a .e2llm file, or the name of a stored document.")
+    ],
     chunks: Annotated[bool, typer.Option("--chunks", help="List a document's chunks with their places.")] = False,
     library: options.LibraryFolder = None,
     as_json: options.Json = False,
@@ -43,8 +46,25 @@ def _facts(what: str, library: Any, chunks: bool) -> dict[str, Any]:
         return _document_facts(CompressedDocument.load(what), chunks)
     shelf = options.open_library(library)
     if not shelf.find(what):
+        if (folder := _hub_folder(what)) is not None:
+            return _pair_facts(folder)
         raise UserError(f"`{what}` is no pair, no {SUFFIX} file and no stored document; see `e2llm models` and `e2llm library list`.")
     return _document_facts(shelf.load(what), chunks)
+
+
+def _hub_folder(name: str) -> str | None:
+    """Return where the configuration of a hub's pair was fetched to, or None where the hub knows no such name or cannot be reached."""
+    if name.count("/") != 1 or "." in name.split("/")[0]:
+        return None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        with options.console.status("Asking the hub ..."):
+            return os.path.dirname(hf_hub_download(name, "config.json"))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
+        return None
 
 
 def _pair_facts(path: str) -> dict[str, Any]:

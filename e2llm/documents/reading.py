@@ -30,6 +30,8 @@ from e2llm.errors import E2LLMError, MissingPackageError, ReadError, UserError
 # The message of a ReadError it raises starts with the verb: `read` puts the file's name before it.
 Reader = Callable[[bytes, str | None], str | list[str]]
 
+# What people are told can be read.
+FORMATS = "txt, md, html, pdf, docx"
 PAGE_SEPARATOR = "\n\n"
 MAX_UNZIPPED_BYTES = 2**30
 

@@ -49,6 +49,12 @@ def test_several_files_are_asked_at_once_in_the_order_given(pair, town, tmp_path
     assert [document["name"] for document in documents_of(answered)] == ["z.txt", "town.txt", "a.txt", "b.txt"]
 
 
+def test_a_question_without_a_document_asks_the_decoder_alone(pair):
+    answered = run("ask", "-m", pair, *Q, *FEW, "--json").json
+    assert answered["documents"] == answered["expanded"] == answered["notices"] == []
+    assert answered["usage"]["n_answer_tokens"] > 0
+
+
 def test_standard_input_is_a_document(pair):
     answered = run("ask", "-", "-m", pair, *Q, *FEW, "--json", stdin=TEXT)
     assert [document["name"] for document in documents_of(answered)] == ["stdin"]

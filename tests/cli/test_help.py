@@ -42,7 +42,6 @@ def test_every_verb_explains_itself(verb, option):
     "argv",
     [
         ["asks"],
-        ["ask"],
         ["ask", "a.txt", "--nope"],
         ["ask", "a.txt", "--temperature", "warm"],
         ["ask", "a.txt", "--expand", "1.5"],
@@ -63,3 +62,9 @@ def test_what_cannot_be_parsed_is_a_usage_error(argv):
 
 def test_no_verb_at_all_shows_the_help():
     assert "Commands:" in "".join((run().stdout, run().stderr))
+
+
+def test_asking_with_neither_a_file_nor_a_question_says_what_is_missing():
+    result = run("ask")
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr.startswith("e2llm: `FILE` must be given; or `--question`")

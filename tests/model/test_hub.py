@@ -23,13 +23,24 @@ document = pair.compress("The council met at noon. Everyone spoke.")
 assert pair.ask("Who spoke?", document, max_new_tokens=4).usage.n_answer_tokens > 0
 model, processor = AutoModelForCausalLM.from_pretrained("us/pair"), AutoProcessor.from_pretrained("us/pair")
 assert type(model).__name__ == "E2LLMForCausalLM" and type(processor).__name__ == "E2LLMProcessor"
+from e2llm.cli import models, show
+assert [row["name"] for row in models._fetched_pairs()] == ["us/pair"]
+assert show._facts("us/pair", None, False)["adapter"] == "vpma"
 print(pair.fingerprint)
 """
 
 
 def run(code: str, address: str, home: Path) -> str:
     """Run `code` in a new process that knows this hub alone."""
-    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(home), "HF_TOKEN": "hf_ours", "NO_PROXY": "127.0.0.1"}
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": address,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(home),
+        "E2LLM_HOME": str(home),
+        "HF_TOKEN": "hf_ours",
+        "NO_PROXY": "127.0.0.1",
+    }
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split()[-1]
