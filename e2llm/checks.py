@@ -1,9 +1,13 @@
 """Checks of arguments that several parts take."""
 
 import difflib
+import re
 from collections.abc import Sequence
+from numbers import Integral
 
 from e2llm.errors import UserError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_ratio(ratio: float | str) -> float | str:
@@ -26,3 +30,19 @@ def check_choice(argument: str, value: str, choices: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(value, choices, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
     raise UserError(f"`{argument}` (={value!r}) must be one of {', '.join(choices)}{hint}")
+
+
+def check_count(argument: str, value: int, least: int, unit: str = "") -> int:
+    """Return `value` if it is a whole number of at least `least`; raise `UserError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UserError(f"`{argument}` (={value!r}) must be a whole number of at least {least}{unit and ' ' + unit}.")
+    return int(value)
+
+
+def check_text(argument: str, value: str) -> str:
+    """Return `value` if it is a text without halves of characters, which no tokenizer takes; raise `UserError` otherwise."""
+    if not isinstance(value, str):
+        raise UserError(f"`{argument}` must be a text, and a {type(value).__name__} is given.")
+    if bad := _SURROGATE.search(value):
+        raise UserError(f"`{argument}` holds half a character (a lone surrogate) at {bad.start()}; decode its bytes with errors='replace'.")
+    return value

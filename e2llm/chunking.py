@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from e2llm.checks import check_count
 from e2llm.errors import UserError
 
 Span = tuple[int, int]
@@ -41,8 +42,8 @@ class Chunker:
     overlap: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UserError(f"`size` (={self.size}) must be at least 1 character; the paper uses 512.")
+        check_count("size", self.size, 1, "character (the paper uses 512)")
+        check_count("overlap", self.overlap, 0, "characters")
         if not 0 <= self.overlap <= (self.size - 1) // 2:
             raise UserError(f"`overlap` (={self.overlap}) must be at least 0 and less than half of `size` (={self.size}) characters.")
 
@@ -58,6 +59,8 @@ class Chunker:
             end = self._break(text, start + max(1, self.size // 2), end)
             spans.append((start, end))
             start = end - self.overlap
+            while start < end and self.overlap and _continues(text, start):
+                start += 1
         return spans
 
     def _break(self, text: str, middle: int, end: int) -> int:
@@ -68,14 +71,18 @@ class Chunker:
         whole = end
         while whole > middle and _continues(text, whole):
             whole -= 1
-        return end if _continues(text, whole) else whole
+        return end if whole == middle else whole
 
 
 def _continues(text: str, offset: int) -> bool:
     """Tell whether the character at `offset` belongs to the one before it (an accent, a joined or coloured emoji, half a flag)."""
     char, before = text[offset], text[offset - 1]
     if _is_flag_letter(char) and _is_flag_letter(before):
-        return True
+        # Flags are pairs of letters: in a run of them only every other place is inside one. A run is followed for so many letters alone.
+        run = 1
+        while run < 64 and run < offset and _is_flag_letter(text[offset - 1 - run]):
+            run += 1
+        return run % 2 == 1
     return unicodedata.category(char) in ("Mn", "Mc", "Me") or _ZERO_WIDTH_JOINER in (char, before) or "\U0001f3fb" <= char <= "\U0001f3ff"
 
 
@@ -89,7 +96,10 @@ def make_spans(text: str, chunker: SpanMaker) -> list[Span]:
     Raises:
         UserError: A span is empty, leaves the text, goes backwards, or leaves out anything but white space.
     """
-    spans = [(int(start), int(end)) for start, end in chunker(text)]
+    try:
+        spans = [(int(start), int(end)) for start, end in chunker(text)]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"`chunker` must return pairs of offsets, [(start, end), ...]; it returned something else ({error}).") from error
     last_start = last_end = 0
     for index, (start, end) in enumerate(spans):
         if not 0 <= start < end <= len(text):

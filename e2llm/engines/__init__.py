@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 from torch import Tensor
 
+from e2llm.checks import check_count
 from e2llm.errors import UserError
 
 
@@ -32,9 +34,13 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "num_beams"):
-            if getattr(self, name) < 1:
-                raise UserError(f"`{name}` (={getattr(self, name)}) must be at least 1.")
+        for name in ("max_new_tokens", "num_beams", "top_k"):
+            if getattr(self, name) is not None or name != "top_k":
+                check_count(name, getattr(self, name), 1)
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise UserError(f"`{name}` (={value!r}) must be a number.")
         if not 0 <= self.temperature < float("inf"):
             raise UserError(f"`temperature` (={self.temperature}) must be at least 0; 0 is greedy.")
         for name in ("top_p", "min_p"):
@@ -44,8 +50,6 @@ class Sampling:
         for name in ("top_p", "top_k", "min_p"):
             if getattr(self, name) is not None and not self.temperature:
                 raise UserError(f"`{name}` (={getattr(self, name)}) is for sampling: it needs a `temperature` above 0.")
-        if self.top_k is not None and self.top_k < 1:
-            raise UserError(f"`top_k` (={self.top_k}) must be at least 1.")
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UserError(f"`seed` (={self.seed}) must be at least 0 and less than 2**63.")
         if self.repetition_penalty is not None and self.repetition_penalty <= 0:

@@ -7,12 +7,21 @@ that part of it: `generate` takes the full `inputs_embeds` and the filled cache.
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import Queue
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+from torch import Tensor, nn
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+)
 from transformers.cache_utils import DynamicLayer
 
 from e2llm.engines import Generation, Sampling
@@ -22,62 +31,77 @@ from e2llm.model.modeling import cache_argument
 warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
 
 
+# What of a checkpoint's own generation configuration holds for every answer; the rest (sampling, caches, numbers of sequences) is `Sampling`'s.
+_KEPT_OF_CHECKPOINT = ("bos_token_id", "eos_token_id", "repetition_penalty", "no_repeat_ngram_size", "suppress_tokens", "bad_words_ids")
+# torch has one random number generator per process, and a checkpoint one generation configuration: generations take turns.
+_turn = threading.Lock()
+
+
 class TransformersEngine:
     """Stream a decoder's answers with transformers' `generate`."""
 
     def __init__(self, decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer
-        self._kept: tuple[Tensor, DynamicCache] | None = None  # the last prompt and its cache
+        # The last prompt, its cache, and the state of the weights that filled it.
+        self._kept: tuple[Tensor, DynamicCache, object] | None = None
 
     def stream(self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation) -> Iterator[str]:
-        """Yield the answer piece by piece; closing the iterator, or an interrupt, stops the decoder after its current step."""
+        """Yield the answer piece by piece; closing the iterator, or an interrupt, stops the decoder within a layer."""
         inputs_embeds = inputs_embeds.to(self.decoder.device)
-        options = _options(sampling, self.tokenizer)
-        # Taken by this stream alone, and put back by it only once it has ended well: two streams at once never share a cache.
-        kept, self._kept = self._kept, None
-        cache = None
-        # A reused cache differs from a fresh one in the last bits, which a sampled answer may show: with a seed it must not.
-        if sampling.num_beams == 1 and not (sampling.temperature > 0 and sampling.seed is not None):
-            cache, generation.n_reused = self._reuse(kept, inputs_embeds)
-            options[cache_argument()] = cache
         stop = _Stop()
         streamer = _Streamer(self.tokenizer, generation)
 
         def run() -> None:
             try:
-                with torch.random.fork_rng(enabled=sampling.seed is not None), torch.inference_mode():
-                    if sampling.seed is not None:
-                        torch.manual_seed(sampling.seed)
-                    output = self.decoder.generate(
-                        inputs_embeds=inputs_embeds[None],
-                        attention_mask=torch.ones(1, len(inputs_embeds), dtype=torch.long, device=inputs_embeds.device),
-                        streamer=streamer if sampling.num_beams == 1 else None,
-                        stopping_criteria=StoppingCriteriaList([stop]),
-                        **options,
-                    )
-                if sampling.num_beams > 1:
-                    streamer.put(output[0].cpu())
-                    streamer.end()
+                with _turn, stop.between_layers(self.decoder):
+                    self._generate(inputs_embeds, sampling, generation, streamer, stop)
+            except _Stopped:
+                streamer.end()
             except BaseException as error:  # handed to the reader, in whose thread it is raised again
                 streamer.text_queue.put(error)
 
         worker = threading.Thread(target=run, daemon=True)
         worker.start()
-        done = False
         try:
             yield from _pieces(streamer.text_queue)
-            done = True
         finally:
             stop.wanted = True
             worker.join()
-            if done and cache is not None:
-                self._kept = inputs_embeds, cache
 
-    def _reuse(self, kept: tuple[Tensor, DynamicCache] | None, inputs_embeds: Tensor) -> tuple[DynamicCache, int]:
+    def _generate(self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation, streamer: "_Streamer", stop: "_Stop") -> None:
+        kept, self._kept = self._kept, None
+        options = _options(sampling, self.tokenizer)
+        cache, state = None, _state(self.decoder)
+        # A reused cache differs from a fresh one in the last bits, which a sampled answer may show: with a seed it must not.
+        if sampling.num_beams == 1 and not (sampling.temperature > 0 and sampling.seed is not None):
+            cache, generation.n_reused = self._reuse(kept, inputs_embeds, state)
+            options[cache_argument()] = cache
+        own = self.decoder.generation_config
+        self.decoder.generation_config = GenerationConfig(**{name: getattr(own, name, None) for name in _KEPT_OF_CHECKPOINT})
+        try:
+            with torch.random.fork_rng(enabled=sampling.seed is not None), torch.inference_mode():
+                if sampling.seed is not None:
+                    torch.manual_seed(sampling.seed)
+                output = self.decoder.generate(
+                    inputs_embeds=inputs_embeds[None],
+                    attention_mask=torch.ones(1, len(inputs_embeds), dtype=torch.long, device=inputs_embeds.device),
+                    streamer=streamer if sampling.num_beams == 1 else None,
+                    stopping_criteria=StoppingCriteriaList([stop]),
+                    **options,
+                )
+        finally:
+            self.decoder.generation_config = own
+        if sampling.num_beams > 1:
+            streamer.put(output[0].cpu())
+            streamer.end()
+        if cache is not None and not stop.acted:
+            self._kept = inputs_embeds, cache, state
+
+    def _reuse(self, kept: tuple[Tensor, DynamicCache, object] | None, inputs_embeds: Tensor, state: object) -> tuple[DynamicCache, int]:
         """Return the cache of the last prompt cut to what this prompt begins with, and how long that is; a new cache where nothing is."""
-        if kept is not None and all(type(layer) is DynamicLayer for layer in kept[1].layers):
-            prompt, cache = kept
+        if kept is not None and kept[2] == state and all(type(layer) is DynamicLayer for layer in kept[1].layers):
+            prompt, cache, _ = kept
             length = min(len(prompt), len(inputs_embeds) - 1)
             differs = (prompt[:length] != inputs_embeds[:length]).any(-1).nonzero()
             length = int(differs[0]) if len(differs) else length
@@ -88,10 +112,41 @@ class TransformersEngine:
         return DynamicCache(config=self.decoder.config), 0
 
 
+def _state(decoder: PreTrainedModel) -> object:
+    """Return what changes when the decoder's weights or its LoRA switches do, as far as torch counts it."""
+    switches = [getattr(module, "disable_adapters", None) for module in decoder.modules() if hasattr(module, "disable_adapters")]
+    return [(parameter.data_ptr(), parameter._version) for parameter in decoder.parameters()], switches
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: the reader has gone
+    pass
+
+
 class _Stop(StoppingCriteria):
-    wanted = False
+    """Tell the decoder that nobody wants the rest: after a token, and between layers, for a long prompt takes many seconds."""
+
+    def __init__(self) -> None:
+        self.wanted = False  # set by the reader, at the end of every stream
+        self.acted = False  # whether it cut anything short
+
+    @contextmanager
+    def between_layers(self, decoder: PreTrainedModel) -> Iterator[None]:
+        """Raise `_Stopped` before the next layer once the rest is not wanted."""
+
+        def check(*_: Any) -> None:
+            if self.wanted:
+                raise _Stopped
+
+        lists = [module for module in decoder.modules() if isinstance(module, nn.ModuleList)]
+        hooks = [layer.register_forward_pre_hook(check) for layers in lists for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        self.acted = self.acted or self.wanted
         return torch.full((len(input_ids),), self.wanted, device=input_ids.device)
 
 
@@ -121,8 +176,6 @@ def _options(sampling: Sampling, tokenizer: PreTrainedTokenizerBase) -> dict[str
     options: dict[str, Any] = {"max_new_tokens": sampling.max_new_tokens, "num_beams": sampling.num_beams, "do_sample": sampling.temperature > 0}
     if sampling.temperature > 0:
         options |= {"temperature": sampling.temperature, "top_p": sampling.top_p or 1.0, "top_k": sampling.top_k or 0, "min_p": sampling.min_p}
-    else:  # said outright, or the library warns of what a checkpoint's generation_config.json holds for sampling
-        options |= {"temperature": None, "top_p": None, "top_k": None, "min_p": None}
     if sampling.repetition_penalty is not None:
         options["repetition_penalty"] = sampling.repetition_penalty
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

@@ -1,5 +1,10 @@
 """The reference engine: streams that cross, a cache that never lies, errors that arrive."""
 
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -84,3 +89,65 @@ def test_an_error_in_the_decoder_is_raised_to_the_reader_and_leaves_no_cache(pai
 
 def test_special_tokens_are_not_written(pair, engine, prompts):
     assert not any(token in answer(engine, prompts[0], temperature=2.0, seed=seed) for token in ("<eos>", "<|end|>") for seed in range(5))
+
+
+def test_seeded_streams_that_cross_are_reproducible_and_leave_the_global_generator_alone(engine, prompts):
+    sampling = [Sampling(max_new_tokens=10, temperature=1.0, seed=seed) for seed in (1, 2)]
+    expected = [answer(engine, prompt, temperature=1.0, seed=seed) for prompt, seed in zip(prompts, (1, 2), strict=False)]
+    torch.manual_seed(5)
+    drawn = torch.rand(1)
+    for _ in range(4):
+        torch.manual_seed(5)
+        streams = [engine.stream(prompt, one, Generation()) for prompt, one in zip(prompts, sampling, strict=False)]
+        firsts = [next(stream) for stream in streams]
+        assert [first + "".join(stream) for first, stream in zip(firsts, streams, strict=True)] == expected
+        assert torch.rand(1) == drawn
+
+
+def test_threads_that_ask_at_once_get_the_answers_of_one(pair, engine, prompts):
+    expected = [answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt) for prompt in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda which: answer(engine, prompts[which % 3]), range(24))) == expected * 8
+
+
+def test_a_cache_is_not_reused_once_the_weights_have_changed(make_pair, prompts):
+    pair = make_pair()
+    engine = TransformersEngine(pair.model.decoder, pair.processor.tokenizer)
+    answer(engine, prompts[0])
+    with torch.no_grad():
+        pair.model.decoder.get_output_embeddings().weight.mul_(-1)
+    generation = Generation()
+    changed = "".join(engine.stream(prompts[0], Sampling(max_new_tokens=10), generation))
+    assert generation.n_reused == 0
+    assert changed == answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompts[0])
+
+
+@pytest.mark.parametrize(
+    "own", [{"cache_implementation": "static"}, {"num_return_sequences": 2, "num_beams": 2}, {"guidance_scale": 2.0}, {"use_cache": False}]
+)
+def test_a_checkpoints_own_generation_configuration_does_not_steer_the_engine(make_pair, prompts, own):
+    pair = make_pair()
+    engine = TransformersEngine(pair.model.decoder, pair.processor.tokenizer)
+    expected = answer(engine, prompts[0])
+    for name, value in own.items():
+        setattr(pair.model.decoder.generation_config, name, value)
+    assert answer(engine, prompts[0]) == answer(engine, prompts[0]) == expected
+    assert all(getattr(pair.model.decoder.generation_config, name) == value for name, value in own.items())
+
+
+def test_an_interrupt_stops_a_long_prompt_between_two_layers(pair, engine, prompts):
+    """The reader is interrupted while the first layer works: the second never starts."""
+    layers, seen = pair.model.decoder.model.layers, []
+
+    def interrupt(*_):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+
+    hooks = [layers[0].register_forward_hook(interrupt), layers[1].register_forward_hook(lambda *_: seen.append(1))]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            answer(engine, prompts[0])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert not seen
