@@ -47,7 +47,7 @@ lowest:
 	@$(PYTHON) -m venv $(VENV)-lowest
 	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" transformers==$(LOWEST)
-	$(VENV)-lowest/bin/pytest -n 2 tests/model tests/test_compressing.py tests/test_answering.py
+	$(VENV)-lowest/bin/pytest -n 2 tests/model tests/engines tests/test_compressing.py tests/test_answering.py
 
 # Speed and memory of the default pair on this machine; nothing else should run meanwhile.
 bench: dev

@@ -5,7 +5,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2llm.checks import check_ratio
+from e2llm.checks import check_count, check_ratio, check_text
 from e2llm.chunking import Chunker, SpanMaker, make_spans
 from e2llm.compressing import Compressor, Progress, evaluating, fingerprint
 from e2llm.documents.compressed import CompressedDocument
@@ -88,7 +88,7 @@ class _Prompt:
 class Stream:
     """The pieces of an answer as the decoder writes them; `answer` is complete once they have ended."""
 
-    def __init__(self, pieces: Iterator[str]) -> None:
+    def __init__(self, pieces: Generator[str, None, None]) -> None:
         self._pieces = pieces
         self._answer: Answer | None = None
 
@@ -97,6 +97,10 @@ class Stream:
 
     def __next__(self) -> str:
         return next(self._pieces)
+
+    def close(self) -> None:
+        """Stop the decoder; what it has not written is lost."""
+        self._pieces.close()
 
     @property
     def answer(self) -> Answer:
@@ -129,7 +133,6 @@ class E2LLM:
         self.name = name
         self.engine: Engine = engine or TransformersEngine(self._base.decoder, processor.tokenizer)
         self._warned = False
-        self._fingerprint: tuple[tuple[int, ...], str] | None = None
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str] = "smol", *, dtype: Any = None, device: str | None = None, **options: Any) -> "E2LLM":
@@ -200,11 +203,8 @@ class E2LLM:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the weights and settings that decide soft tokens; computed again when the weights have changed."""
-        versions = tuple(parameter._version for parameter in self._base.parameters())
-        if self._fingerprint is None or self._fingerprint[0] != versions:
-            self._fingerprint = versions, fingerprint(self._base)
-        return self._fingerprint[1]
+        """Digest of the weights and settings that decide soft tokens; computed anew each time, in milliseconds."""
+        return fingerprint(self._base)
 
     @property
     def compressor(self) -> Compressor:
@@ -298,13 +298,13 @@ class E2LLM:
     ) -> Stream:
         """Answer as `ask` does, yielding the answer piece by piece; the prompt is checked before this returns."""
         start_s = time.perf_counter()
-        documents = [documents] if isinstance(documents, CompressedDocument) else list(documents)
+        documents = _documents(documents)
         options = _sampling(sampling)
         prompt = self._prompt(question, documents, self.config.expand if expand is None else expand, options.max_new_tokens)
         rank_s = time.perf_counter() - start_s
         generation = Generation()
 
-        def pieces() -> Iterator[str]:
+        def pieces() -> Generator[str, None, None]:
             base = self._base
             with torch.inference_mode():
                 ids = torch.tensor([prompt.ids], device=base.decoder.device)
@@ -324,37 +324,57 @@ class E2LLM:
         return stream
 
     @property
+    def answers_cue(self) -> str:
+        """What ends a prompt: nothing where a chat template does, else the word after which a base model answers."""
+        return "" if self.processor.chat_template else "\nAnswer:"
+
+    @property
     def _base(self) -> E2LLMForCausalLM:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     def _prompt(self, question: str, documents: list[CompressedDocument], expand: int, max_new_tokens: int) -> _Prompt:
-        if not question.strip():
+        if not check_text("question", question).strip():
             raise UserError("`question` is blank; ask something.")
-        if expand < 0:
-            raise UserError(f"`expand` (={expand}) must be at least 0 chunks; 0 reads soft tokens alone.")
+        check_count("expand", expand, 0, "chunks; 0 reads soft tokens alone")
+        fingerprint = self.fingerprint if documents else ""
         for document in documents:
-            document.check_fingerprint(self.fingerprint)
+            document.check_fingerprint(fingerprint)
         soft = self.config.trained or expand == 0
         notices = [] if self.config.trained or not documents else [UNTRAINED_LEFT_OUT if expand else UNTRAINED_SOFT]
-        if notices and not expand and not self._warned:
+        notices += [document.ratio_note for document in documents if soft and document.ratio_note]
+        if documents and soft and not self.config.trained and not self._warned:
             warnings.warn(UNTRAINED_SOFT, UntrainedWarning, stacklevel=4)
             self._warned = True
         ranked = self._rank(question, documents)[:expand] if documents and expand else []
         window = self.config.decoder_window
+        named = [(document.name, document.n_soft) for document in documents]
+
+        def prompt_ids(n_expanded: int) -> list[int]:
+            passages = join_neighbours(documents, [(which, index) for which, index, _ in ranked[:n_expanded]])
+            return self.processor.prompt_ids(prompt_parts(question, named, passages, soft, self.answers_cue))
+
+        # The prompt grows with the chunks that are expanded: the most of them that fit are found by halving.
         n_wanted = len(ranked)
-        while True:
-            places = [(which, index) for which, index, _ in ranked]
-            ids = self.processor.prompt_ids(prompt_parts(question, documents, join_neighbours(documents, places), soft))
-            if window is None or len(ids) + max_new_tokens <= window:
-                break
-            if not ranked:
+        fewest, most = 0, n_wanted
+        ids = prompt_ids(most)
+        if window is not None and len(ids) + max_new_tokens > window:
+            while fewest < most:
+                middle = (fewest + most) // 2
+                fewest, most = (middle + 1, most) if len(prompt_ids(middle + 1)) + max_new_tokens <= window else (fewest, middle)
+            ids = prompt_ids(most)
+            if len(ids) + max_new_tokens > window:
                 raise WindowError(self._too_long(question, documents if soft else [], len(ids), max_new_tokens, window))
-            ranked = ranked[:-1]
+        ranked = ranked[:most]
         if n_wanted and not ranked and not soft:
             raise WindowError(f"`expand` (={expand}): not one chunk fits the decoder's window of {window} positions; compress with smaller chunks.")
         if len(ranked) < n_wanted:
             notices.append(f"{n_wanted - len(ranked)} of {n_wanted} chunks to expand found no room in the decoder's window of {window} positions.")
         expanded = tuple(_expanded(documents[which], index, score) for which, index, score in sorted(ranked))
+        d_dec = int(self._base.get_input_embeddings().weight.shape[-1])  # type: ignore[index]
+        for document in documents:
+            if document.soft_tokens.shape[1] != d_dec:
+                width = document.soft_tokens.shape[1]
+                raise UserError(f"`documents`: {document.name!r} has soft tokens of width {width}, and the decoder's is {d_dec}; compress it again.")
         soft_tokens = torch.cat([document.soft_tokens for document in documents]) if documents and soft else None
         return _Prompt(ids, soft_tokens, expanded, tuple(notices))
 
@@ -396,6 +416,7 @@ class E2LLM:
         chunker: SpanMaker | None = None,
         ratio: float | str | None = None,
         n_soft: int = 0,
+        names: Sequence[str] = (),
     ) -> float | str:
         """Return the ratio to compress texts with so that all of them fit the decoder's window, before anything is read.
 
@@ -407,6 +428,7 @@ class E2LLM:
             chunker: As in `compress`.
             ratio: The only ratio wanted; None for the pair's own or, where that is too low, the next of 4, 8, 16, ... or "chunk" that fits.
             n_soft: Soft tokens of documents that were compressed before and are asked together with these.
+            names: What all the documents are called; their names stand in the prompt.
 
         Raises:
             WindowError: The wanted ratio, or every ratio, is too low; the message offers what fits. Or the question alone is too long.
@@ -425,8 +447,9 @@ class E2LLM:
         n_tokens = [int(self.processor.count_tokens(text, own).sum()) for text, own in zip(texts, spans, strict=True)]
         n_chunks = [len(own) for own in spans]
         per_chunk = math.ceil(sum(n_tokens) / max(1, sum(n_chunks)))
-        # The text around the soft tokens: chat template, instruction, a name per document, a place per chunk.
-        free = window - max_new_tokens - n_soft - len(self.processor.text_ids(question)) - 128 - 32 * len(texts)
+        # The text around the soft tokens; a place of some 32 tokens stands before every passage.
+        around = prompt_parts(question or "?", [(name, 0) for name in names] or [("document", 0)], soft=True, cue=self.answers_cue)
+        free = window - max_new_tokens - n_soft - len(self.processor.prompt_ids(around))
         for n_expanded in range(min(expand, sum(n_chunks)), -1, -1):
             fitting = fitting_ratio(n_tokens, n_chunks, free - n_expanded * (per_chunk + 32), least=wanted)
             if fitting is not None and (ratio is None or fitting == wanted):
@@ -476,6 +499,13 @@ def fitting_ratio(n_tokens: Sequence[int], n_chunks: Sequence[int], free: int, l
 def _expanded(document: CompressedDocument, index: int, score: float) -> ExpandedChunk:
     chunk = document.chunks[index]
     return ExpandedChunk(chunk.text, document.name, chunk.start, chunk.end, index, round(score, 4), chunk.page)
+
+
+def _documents(given: Any) -> list[CompressedDocument]:
+    documents = [given] if isinstance(given, CompressedDocument) else list(given) if isinstance(given, list | tuple) else None
+    if documents is None or not all(isinstance(document, CompressedDocument) for document in documents):
+        raise UserError("`documents` must be compressed documents (`model.compress(text)`), one or a list of them.")
+    return documents
 
 
 def _sampling(options: dict[str, Any]) -> Sampling:

@@ -56,33 +56,37 @@ class Chunker:
             if end >= length:
                 spans.append((start, length))
                 break
-            end = self._break(text, start + max(1, self.size // 2), end)
+            end = self._break(text, start, end)
             spans.append((start, end))
             start = end - self.overlap
-            while start < end and self.overlap and _continues(text, start):
+            while start < end and self.overlap and _continues(text, start, spans[-1][0]):
                 start += 1
         return spans
 
-    def _break(self, text: str, middle: int, end: int) -> int:
+    def _break(self, text: str, start: int, end: int) -> int:
+        middle = start + max(1, self.size // 2)
         for pattern in (_SENTENCE_END, _WORD_END):
             breaks = [match.end() for match in pattern.finditer(text, middle, end)]
             if breaks:
                 return breaks[-1]
         whole = end
-        while whole > middle and _continues(text, whole):
+        while whole > middle and _continues(text, whole, start):
             whole -= 1
         return end if whole == middle else whole
 
 
-def _continues(text: str, offset: int) -> bool:
-    """Tell whether the character at `offset` belongs to the one before it (an accent, a joined or coloured emoji, half a flag)."""
+def _continues(text: str, offset: int, start: int) -> bool:
+    """Tell whether the character at `offset` belongs to the one before it (an accent, a joined or coloured emoji, half a flag).
+
+    At `start` a character is known to begin.
+    """
     char, before = text[offset], text[offset - 1]
     if _is_flag_letter(char) and _is_flag_letter(before):
-        # Flags are pairs of letters: in a run of them only every other place is inside one. A run is followed for so many letters alone.
-        run = 1
-        while run < 64 and run < offset and _is_flag_letter(text[offset - 1 - run]):
-            run += 1
-        return run % 2 == 1
+        # Flags are pairs of letters: in a run of them only every other place is inside one.
+        first = offset - 1
+        while first > start and _is_flag_letter(text[first - 1]):
+            first -= 1
+        return (offset - first) % 2 == 1
     return unicodedata.category(char) in ("Mn", "Mc", "Me") or _ZERO_WIDTH_JOINER in (char, before) or "\U0001f3fb" <= char <= "\U0001f3ff"
 
 

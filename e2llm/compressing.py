@@ -5,7 +5,6 @@ block the encoder's inputs are sorted by length and batched by a token budget, s
 """
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2llm.checks import check_ratio
+from e2llm.checks import check_count, check_ratio, check_text
 from e2llm.chunking import Chunker, Span, SpanMaker, make_spans
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import ReadError, UserError
 from e2llm.model import E2LLMForCausalLM, E2LLMProcessor
+from e2llm.model.modeling import digest_weights
 from e2llm.model.processing import EncoderRow, count_states
 
 BLOCK_CHARS = 65_536
@@ -29,8 +29,6 @@ FIRST_BLOCK_CHARS = 8_192
 # Measured on a CPU with bfloat16: 2,048 fill the caches and pad little; an accelerator wants more work at a time.
 BATCH_TOKENS = {"cpu": 2_048}
 BATCH_TOKENS_ACCELERATOR = 65_536
-_SAMPLES_PER_TENSOR = 4_096
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -93,21 +91,21 @@ class Compressor:
             ReadError: The text is blank, or the encoder's tokenizer makes nothing of it.
         """
         ratio = check_ratio(ratio)
-        if window < 1:
-            raise UserError(f"`window` (={window}) must be at least 1 chunk.")
+        check_count("window", window, 1, "chunk")
+        check_text("name", name)
+        check_text(repr(name), text)
+        if any(later < earlier for earlier, later in pairwise([0, *page_starts, len(text)])):
+            raise UserError(f"`page_starts` (={list(page_starts)[:5]} ...) must ascend from 0 to at most the length of the text (={len(text)}).")
         if not text.strip():
             raise ReadError(f"{name!r} holds no text, or only white space; give it some text to read.")
-        if bad := _SURROGATE.search(text):
-            raise ReadError(f"{name!r} holds half a character (a lone surrogate) at {bad.start()}; decode its bytes with errors='replace'.")
         spans = make_spans(text, chunker)
-        if window > 1 and any(following[0] < before[1] for before, following in pairwise(spans)):
-            raise UserError(f"`window` (={window}) above 1 needs chunks that do not overlap; set the overlap to 0.")
         kept = self._kept_chunks(previous, text, spans, ratio, window)
         blocks = [self._reuse(previous, kept, ratio)] if previous is not None and kept else []
         owed = blocks[0].owed if blocks else 0.0
         start_s, start_chars = time.perf_counter(), spans[kept - 1][1] if kept else 0
         for first, last in _blocks(spans, kept, window):
-            blocks.append(self._read_block(text, spans[first:last], ratio, window, owed))
+            with evaluating(self.model):
+                blocks.append(self._read_block(text, spans[first:last], ratio, window, owed))
             owed = blocks[-1].owed
             if progress is not None:
                 done, seconds = spans[last - 1][1], time.perf_counter() - start_s
@@ -135,7 +133,8 @@ class Compressor:
     def embed_question(self, question: str) -> Tensor:
         """Return the encoder's sentence embedding of a question, (d_enc,)."""
         rows = self.processor.encoder_rows(question, [(0, len(question))], prompt=self.model.config.query_prompt)
-        return self._sentence_embeddings(rows, self._encode(rows), 1, whole_rows=True)[0]
+        with evaluating(self.model):
+            return self._sentence_embeddings(rows, self._encode(rows), 1, whole_rows=True)[0]
 
     def _read_block(self, text: str, spans: Sequence[Span], ratio: float | str, window: int, owed: float) -> "_Block":
         rows = self.processor.encoder_rows(text, spans, window)
@@ -166,8 +165,7 @@ class Compressor:
             for place, row in enumerate(batch):
                 ids[place, : lengths[row]] = torch.tensor(rows[row].input_ids)
                 mask[place, : lengths[row]] = True
-            with evaluating(self.model):
-                encoded = self.model.encode(ids.to(device), mask.long().to(device))
+            encoded = self.model.encode(ids.to(device), mask.long().to(device))
             if not len(states):
                 states = encoded.new_empty(int(starts[-1]), encoded.shape[-1])
             places = torch.from_numpy(np.concatenate([np.arange(starts[row], starts[row] + lengths[row]) for row in batch]))
@@ -177,9 +175,9 @@ class Compressor:
     def _sentence_embeddings(self, rows: Sequence[EncoderRow], states: Tensor, n_chunks: int, whole_rows: bool) -> Tensor:
         """Pool each chunk's token states as its sentence-transformers folder says, (n_chunks, d_enc) float32 on the CPU.
 
-        With `whole_rows` every token of a row counts for the row's chunk, special tokens and prompt included, as in sentence-transformers.
+        With `whole_rows` every token of a row counts for the row's chunk, special tokens included, as in sentence-transformers.
         """
-        own = _whole_row_ids(rows) if whole_rows else [row.chunk_ids for row in rows]
+        own = _whole_row_ids(rows, self.model.config.embedding_include_prompt) if whole_rows else [row.chunk_ids for row in rows]
         chunk_ids = np.concatenate([*own, np.zeros(0, np.int64)])
         kept = np.flatnonzero(chunk_ids >= 0)
         ids, states = torch.from_numpy(chunk_ids[kept].astype(np.int64)), states[torch.from_numpy(kept).to(states.device)].float().cpu()
@@ -248,39 +246,35 @@ def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _whole_row_ids(rows: Sequence[EncoderRow]) -> list[np.ndarray]:
+def _whole_row_ids(rows: Sequence[EncoderRow], with_prompt: bool) -> list[np.ndarray]:
+    """Give every token of a row the row's chunk; where the prompt does not count, neither does what stands before it."""
     ids, chunk = [], -1
     for row in rows:
         chunk = row.head if row.head >= 0 else chunk
-        ids.append(np.full(len(row.input_ids), chunk))
+        own = np.full(len(row.input_ids), chunk)
+        prompt = np.flatnonzero(~row.special & (row.chunk_ids < 0))
+        if not with_prompt and len(prompt):
+            own[: prompt[-1] + 1] = -1
+        ids.append(own)
     return ids
 
 
 @contextmanager
 def evaluating(model: E2LLMForCausalLM) -> Iterator[None]:
-    """Switch dropout off, which would make soft tokens and answers that no two readings share, and back as it was."""
-    training = model.training
-    model.eval()
+    """Switch dropout off, which would make soft tokens and answers that no two readings share, and back on where it was."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
     try:
         yield
     finally:
-        if training:
-            model.train()
+        for module in training:
+            module.training = True
 
 
 def fingerprint(model: E2LLMForCausalLM) -> str:
-    """Digest what decides a model's soft tokens and how they are read, so that stored ones are never read by another model.
-
-    Up to 4,096 evenly spaced values of every tensor are taken, in bfloat16: training changes practically all values, while the same weights
-    give the same fingerprint in any precision and on any device, in well under a second.
-    """
+    """Digest what decides a model's soft tokens and how they are read, so that stored ones are never read by another model."""
     config = model.config
     settings = (config.adapter, config.pooling, config.adapter_heads, config.encoder_max_tokens, config.document_prompt, config.embedding_pooling)
-    digest = hashlib.sha256(repr((*settings, config.embedding_normalize, round(config.soft_token_norm, 4))).encode())
-    for name, tensor in sorted(model.named_parameters()):
-        flat = tensor.detach().flatten()
-        sample = flat[:: max(1, len(flat) // _SAMPLES_PER_TENSOR)][:_SAMPLES_PER_TENSOR].cpu()
-        sample = sample.to(torch.bfloat16) if sample.is_floating_point() else sample
-        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    embedding = (config.embedding_normalize, config.embedding_include_prompt, round(config.soft_token_norm, 4))
+    return hashlib.sha256(f"{settings} {embedding} {digest_weights(model)}".encode()).hexdigest()

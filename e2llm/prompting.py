@@ -73,23 +73,24 @@ def join_neighbours(documents: Sequence[CompressedDocument], chosen: Sequence[tu
 
 
 def prompt_parts(
-    question: str, documents: Sequence[CompressedDocument], passages: Sequence[Passage] = (), soft: bool = True
+    question: str, documents: Sequence[tuple[str, int]], passages: Sequence[Passage] = (), soft: bool = True, cue: str = ""
 ) -> list[str | SoftTokens]:
     """Return the user's turn as text and soft tokens; a question without documents stands alone.
 
     Args:
         question: The user's.
-        documents: In the order in which they are asked about.
+        documents: Name and number of soft tokens of each, in the order in which they are asked about.
         passages: Expanded chunks.
         soft: Whether the documents' soft tokens are in the prompt.
+        cue: What comes after the question, for a decoder without a chat template.
     """
     if not documents:
         return [question]
     parts: list[str | SoftTokens] = [(INSTRUCTION if soft else PASSAGES_INSTRUCTION) + "\n"]
     if soft:
-        for document in documents:
-            parts += [f"\nDocument {document.name}:\n", SoftTokens(document.n_soft), "\n"]
+        for name, n_soft in documents:
+            parts += [f"\nDocument {name}:\n", SoftTokens(n_soft), "\n"]
     for passage in passages:
         parts.append(f"\nFrom {passage.document} ({passage.place}):\n{passage.text.strip()}\n")
-    parts.append(f"\nQuestion: {question}")
+    parts.append(f"\nQuestion: {question}{cue}")
     return parts

@@ -1,6 +1,7 @@
 """Answering: prompts, expansion, windows, streaming, sampling."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_zero_documents_ask_the_bare_decoder(pair):
 def test_a_prompt_holds_instruction_documents_in_order_passages_and_question(trained_pair):
     documents = [trained_pair.compress(text, name=name) for name, text in (("first", TEXT), ("second", TEXT + tiny.TEXT))]
     passages = join_neighbours(documents, [(1, 3), (0, 1), (1, 2)])
-    parts = prompt_parts("Who?", documents, passages)
+    parts = prompt_parts("Who?", [(document.name, document.n_soft) for document in documents], passages)
     text = "".join(part if isinstance(part, str) else f"<{part.n_soft}>" for part in parts)
     order = ["Answer", "first", f"<{documents[0].n_soft}>", "second", f"<{documents[1].n_soft}>", "From first", "From second", "Question: Who?"]
     assert [text.index(word) for word in order] == sorted(text.index(word) for word in order)
@@ -153,7 +154,7 @@ def test_an_abandoned_stream_stops_the_decoder_and_the_next_answer_is_right(pair
     expected = pair.ask("Who?", document, max_new_tokens=8).text
     stream = pair.stream("Who?", document, max_new_tokens=200)
     next(stream)
-    stream._pieces.close()
+    stream.close()
     assert pair.ask("Who?", document, max_new_tokens=8).text == expected
 
 
@@ -284,3 +285,63 @@ def test_a_folder_that_is_no_pair_is_refused_in_one_line(bases, tmp_path):
         E2LLM.from_pretrained(bases / "decoder-llama")
     with pytest.raises(UserError, match="is no pair"):
         E2LLM.from_pretrained(tmp_path)
+
+
+def test_a_decoder_without_a_chat_template_is_given_the_word_after_which_it_answers(make_pair):
+    pair = make_pair(decoder="plain", trained=True)
+    prompt = pair._prompt("Who?", [pair.compress(TEXT)], 1, 4)
+    assert pair.processor.tokenizer.decode(prompt.ids[-12:]).endswith("Who?\nAnswer:")
+
+
+def test_many_chunks_to_expand_are_cut_to_the_window_in_few_tries(make_pair):
+    pair = make_pair()
+    document = pair.compress(TEXT * 40)
+    tries, own = [], pair.processor.prompt_ids
+    pair.processor.prompt_ids = lambda *parts: tries.append(1) or own(*parts)
+    answer = pair.ask("Who?", document, expand=1000, max_new_tokens=4)
+    assert len(tries) <= 12
+    fits, most = len(answer.expanded), answer.usage.positions + 4
+    assert most <= 512
+    ranked = pair._rank("Who?", [document])[: fits + 1]
+    longer = prompt_parts("Who?", [("document", 0)], join_neighbours([document], [(which, index) for which, index, _ in ranked]), soft=False)
+    assert len(own(longer)) + 4 > 512
+
+
+def test_fit_ratio_counts_the_template_and_the_names(make_pair):
+    pair = make_pair(trained=True)
+    name = "a name of a file that goes on and on " * 5
+    ratio = pair.fit_ratio([TEXT * 6], "Who?", 8, 0, names=[name])
+    pair.ask("Who?", pair.compress(TEXT * 6, name=name, ratio=ratio), expand=0, max_new_tokens=8)
+
+
+def test_why_a_ratio_was_not_reached_is_said_with_the_answer(trained_pair):
+    document = trained_pair.compress(TEXT, ratio=400)
+    assert document.ratio_note in trained_pair.ask("Who?", document, max_new_tokens=2).notices
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"documents": "text"}, "documents"),
+        ({"documents": None}, "documents"),
+        ({"documents": ["text"]}, "documents"),
+        ({"question": None}, "question"),
+        ({"question": "half \ud800"}, "question"),
+        ({"expand": 1.5}, "expand"),
+        ({"expand": "2"}, "expand"),
+        ({"max_new_tokens": "5"}, "max_new_tokens"),
+        ({"max_new_tokens": True}, "max_new_tokens"),
+        ({"temperature": "warm"}, "temperature"),
+        ({"top_p": 0.9}, "top_p"),
+        ({"top_k": 2.5, "temperature": 1}, "top_k"),
+    ],
+)
+def test_arguments_of_another_type_name_themselves(pair, arguments, named):
+    with pytest.raises(UserError, match=f"`{named}`"):
+        pair.ask(**{"question": "Who?", **arguments})
+
+
+def test_soft_tokens_of_another_width_are_refused(trained_pair):
+    document = trained_pair.compress(TEXT)
+    with pytest.raises(UserError, match="width 16"):
+        trained_pair.ask("Who?", replace(document, soft_tokens=document.soft_tokens[:, :16]), max_new_tokens=2)

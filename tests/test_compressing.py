@@ -12,7 +12,7 @@ from e2llm.answering import E2LLM
 from e2llm.chunking import Chunker
 from e2llm.compressing import Compressor, _batches, _blocks
 from e2llm.documents.compressed import CompressedDocument
-from e2llm.errors import ReadError, StaleDocumentError, UserError
+from e2llm.errors import StaleDocumentError, UserError
 from tests import tiny
 
 TEXT = tiny.TEXT * 12
@@ -143,7 +143,7 @@ def test_any_script_is_compressed_and_nothing_is_lost(pair, text):
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "\u200b\u200b", "half \ud800 a character"])
 def test_text_without_anything_to_read_is_refused_by_name(pair, text):
-    with pytest.raises(ReadError, match="'report'"):
+    with pytest.raises(UserError, match="'report'"):
         pair.compress(text, name="report")
 
 
@@ -241,3 +241,49 @@ def test_a_document_made_before_the_weights_changed_is_stale(make_pair):
     assert pair.compress(TEXT).fingerprint != document.fingerprint
     with pytest.raises(StaleDocumentError):
         pair.ask("Who?", [document])
+
+
+def test_modules_that_were_in_training_mode_and_those_that_were_not_stay_so(make_pair):
+    pair = make_pair()
+    pair.model.train()
+    pair.model.encoder.eval()
+    before = {name: module.training for name, module in pair.model.named_modules()}
+    pair.compress(TEXT)
+    pair.ask("Who?", pair.compress(TEXT), max_new_tokens=2)
+    assert {name: module.training for name, module in pair.model.named_modules()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"text": b"bytes"}, "must be a text"),
+        ({"name": None}, "name"),
+        ({"name": "x\ud800"}, "name"),
+        ({"window": 1.5}, "window"),
+        ({"window": 0}, "window"),
+        ({"ratio": (1,)}, "ratio"),
+        ({"chunker": lambda text: None}, "chunker"),
+        ({"chunker": lambda text: ["ab", "c"]}, "chunker"),
+        ({"page_starts": (5, 1)}, "page_starts"),
+        ({"page_starts": (0, 10**9)}, "page_starts"),
+    ],
+)
+def test_arguments_of_another_kind_name_themselves(pair, arguments, named):
+    with pytest.raises(UserError, match=named):
+        pair.compress(**{"text": TEXT, **arguments})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spans": np.array([[0, 10**6]])},
+        {"spans": np.array([[5, 5]])},
+        {"embeddings": torch.zeros(0, 32)},
+        {"n_soft_per_chunk": np.array([1])},
+        {"soft_tokens": torch.full((3, 32), float("nan"))},
+    ],
+)
+def test_a_document_whose_parts_do_not_fit_each_other_is_damaged(pair, tmp_path, change):
+    document = pair.compress("The council met.", ratio=1)
+    with pytest.raises(ValueError, match="do not fit each other"):
+        replace(document, **change)

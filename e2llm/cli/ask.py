@@ -88,7 +88,7 @@ def ask(
     texts = [item.text for item in known if isinstance(item, Source)]
     if texts:
         n_soft = sum(item.n_soft for item in known if not isinstance(item, Source))
-        fitting = pair.fit_ratio(texts, question or "", max_new_tokens, expand, chunker, wanted_ratio, n_soft)
+        fitting = pair.fit_ratio(texts, question or "", max_new_tokens, expand, chunker, wanted_ratio, n_soft, [item.name for item in known])
         if fitting != (wanted_ratio or pair.config.ratio):
             say(f"At the pair's own ratio of {pair.config.ratio} this would not fit the decoder's window; reading at {fitting}.")
         wanted_ratio = fitting

@@ -84,6 +84,26 @@ class CompressedDocument:
     page_starts: tuple[int, ...] = field(default=())
     chunker: Chunker | None = None
 
+    def __post_init__(self) -> None:
+        """Check what a file from elsewhere could claim.
+
+        Raises:
+            ValueError: The parts do not fit each other.
+        """
+        n_chunks = len(self.spans)
+        starts, ends = (self.spans[:, 0], self.spans[:, 1]) if self.spans.shape == (n_chunks, 2) else (np.array([1]), np.array([0]))
+        fits = (
+            self.soft_tokens.ndim == self.embeddings.ndim == 2
+            and len(self.embeddings) == len(self.n_soft_per_chunk) == len(self.n_tokens_per_chunk) == n_chunks
+            and int(self.n_soft_per_chunk.sum()) == len(self.soft_tokens)
+            and all((counts >= 0).all() for counts in (self.n_soft_per_chunk, self.n_tokens_per_chunk))
+            and ((starts >= 0) & (starts < ends) & (ends <= len(self.text))).all()
+            and self.soft_tokens.isfinite().all()
+            and self.embeddings.isfinite().all()
+        )
+        if not fits:
+            raise ValueError(f"`CompressedDocument` {self.name!r}: text, spans, counts, soft tokens and embeddings do not fit each other.")
+
     @cached_property
     def chunks(self) -> list[Chunk]:
         """The chunks in order."""
@@ -125,7 +145,9 @@ class CompressedDocument:
         """One sentence that says why the ratio got is more than 5 % off the ratio asked, or None where it is not."""
         if self.ratio == "chunk" or abs(self.ratio_got / float(self.ratio) - 1) <= 0.05:
             return None
-        if self.ratio_got < float(self.ratio):
+        if abs(self.n_tokens / float(self.ratio) - self.n_soft) < 1:
+            why = "the document is too short to come closer"
+        elif self.ratio_got < float(self.ratio):
             why = f"a chunk takes at least one soft token and holds {self.n_tokens / self.n_chunks:.0f} tokens on average; use larger chunks"
         else:
             why = "a chunk takes at most one soft token per token that the encoder reads"
@@ -212,7 +234,7 @@ class CompressedDocument:
                 page_starts=tuple(header["page_starts"]),
                 chunker=header["chunker"] and Chunker(*header["chunker"]),
             )
-        except (SafetensorError, KeyError, UnicodeDecodeError, ValueError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise _corrupt(path) from error
         except OSError as error:
             raise ReadError(f"`{path}`: {error.strerror or error}.") from error

@@ -17,7 +17,7 @@ from e2llm.errors import UserError
 from e2llm.model import bases
 from e2llm.model.adapters import ADAPTERS
 from e2llm.model.configuration import E2LLMConfig
-from e2llm.model.modeling import LORA_FOLDER, LORA_TARGETS, E2LLMForCausalLM
+from e2llm.model.modeling import LORA_FOLDER, LORA_TARGETS, E2LLMForCausalLM, digest_weights
 from e2llm.model.pooling import POOLINGS
 from e2llm.model.processing import E2LLMProcessor
 
@@ -41,6 +41,8 @@ def assemble(
     check_choice("adapter", adapter, list(ADAPTERS))
     pooling = pooling or ADAPTERS[adapter].default_pooling
     check_choice("pooling", pooling, list(POOLINGS))
+    if "embedding_pooling" in options:
+        check_choice("embedding_pooling", options["embedding_pooling"], ["mean", "cls", "max", "lasttoken"])
     fields = {name: options.pop(name) for name in list(options) if name in E2LLMConfig.__dataclass_fields__ and name != "dtype"}
     encoder_revision, decoder_revision = fields.get("encoder_revision"), fields.get("decoder_revision")
     encoder_model = bases.load_encoder(encoder, **_revised(options, encoder_revision))
@@ -49,7 +51,12 @@ def assemble(
     settings = bases.read_encoder_settings(encoder, **_revised(hub, encoder_revision))
     encoder_tokenizer = bases.load_encoder_tokenizer(encoder, **_revised(hub, encoder_revision))
     tokenizer = bases.load_decoder_tokenizer(decoder, **_revised(hub, decoder_revision))
+    if not _is_causal(decoder_model):
+        raise UserError(
+            f"`decoder` (={decoder!r}) reads text in both directions, so it cannot write; name a decoder-only LLM (are the two swapped?)."
+        )
     told = {
+        "embedding_include_prompt": settings.include_prompt,
         "embedding_pooling": settings.embedding_pooling,
         "embedding_normalize": settings.embedding_normalize,
         "query_prompt": settings.query_prompt,
@@ -71,6 +78,15 @@ def assemble(
     return _join(config, encoder_model, decoder_model), processor
 
 
+def _is_causal(decoder: Any) -> bool:
+    """Tell whether what the model says of a token does not depend on the token after it."""
+    ids = torch.tensor([[5, 6, 7], [5, 6, 8]], device=decoder.device) % decoder.config.get_text_config().vocab_size
+    with torch.no_grad():
+        first, second = decoder.eval()(input_ids=ids).logits.float()
+    before, after = (first - second).norm(dim=-1)[1:].tolist()
+    return before < 1e-4 * after
+
+
 def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausalLM:
     """Load a checkpoint that holds the trained parts alone, beside the two bases that its configuration names.
 
@@ -79,13 +95,16 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
     """
     quantization = {"quantization_config": options.pop("quantization_config")} if "quantization_config" in options else {}
     hub = bases.hub_options(options)
+    lora = find_file(path, f"{LORA_FOLDER}/adapter_config.json", **hub)
+    dtype = options.get("dtype")
+    if lora is not None and isinstance(dtype, torch.dtype) and not quantization:
+        options["dtype"] = torch.float32  # in which LoRA is merged, so that the result does not depend on the dtype asked for
     encoder = bases.load_encoder(config.encoder_name, **_revised(options, config.encoder_revision))  # type: ignore[arg-type]
     decoder = bases.load_decoder(config.decoder_name, **_revised(options, config.decoder_revision), **quantization)  # type: ignore[arg-type]
     if (generation := find_file(path, "generation_config.json", **hub)) is not None:
         decoder.generation_config = GenerationConfig.from_pretrained(str(Path(generation).parent))
     model = _join(config, encoder, decoder)
     file = find_file(path, ADAPTER_FILE, **hub)
-    lora = find_file(path, f"{LORA_FOLDER}/adapter_config.json", **hub)
     if file is not None:
         missing, unexpected = _load_adapter(model, file)
         if missing or unexpected:
@@ -96,7 +115,7 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
         # The hub's other files of the folder are fetched by PEFT itself.
         source = {"model_id": str(Path(lora).parent)} if os.path.isdir(path) else {"model_id": path, "subfolder": LORA_FOLDER}
         model = PeftModel.from_pretrained(model, **source).merge_and_unload()
-        model.lora_merged = True
+        model = model.to(dtype) if isinstance(dtype, torch.dtype) and not quantization else model
     return model.eval()
 
 
@@ -117,7 +136,7 @@ def save_pair(model: E2LLMForCausalLM | PeftModel, processor: E2LLMProcessor, pa
     """Save a pair: configuration, tokenizers, adapter, and the LoRA in its own folder where PEFT holds one; the bases by name."""
     if isinstance(model, PeftModel):
         base = model.get_base_model()
-        if base.lora_merged or not base.config.has_bases:
+        if not base.holds_bases(lora=False):
             raise UserError(
                 f"`path` (={str(path)!r}): this LoRA stands on weights that no named base holds, so a folder without them could not be loaded; "
                 "merge it first (`model.merge_and_unload()`), then save, which writes every weight."
@@ -187,6 +206,7 @@ def _join(config: E2LLMConfig, encoder: Any, decoder: Any) -> E2LLMForCausalLM:
         model = E2LLMForCausalLM(config, encoder, decoder)
     embeddings = decoder.get_input_embeddings().weight
     model.adapter.to(device=embeddings.device, dtype=embeddings.dtype if embeddings.is_floating_point() else torch.float32)
+    model.bases_digest = digest_weights(model, ("encoder.", "decoder."))
     return model.eval()
 
 

@@ -12,12 +12,12 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -49,6 +49,7 @@ class EncoderSettings:
     embedding_normalize: bool = True
     query_prompt: str = ""
     document_prompt: str = ""
+    include_prompt: bool = True
     encoder_max_tokens: int | None = None
     subfolder: str = ""
 
@@ -62,6 +63,8 @@ def resolve(name: str) -> str:
     if not name.startswith(PACKAGE_PREFIX):
         return os.path.abspath(name) if os.path.exists(name) else name
     module, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
+    if not module.isidentifier() or ".." in Path(inside).parts or os.path.isabs(inside):
+        raise UserError(f"{name!r} must be {PACKAGE_PREFIX}MODULE/PATH: a top-level package, whose code is not run, and a path inside it.")
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise MissingPackageError(f"the weights {name!r} are in the package {module!r}, which is not installed; run `e2llm models --fetch`.")
@@ -94,14 +97,14 @@ def load_decoder(name: str, **options: Any) -> PreTrainedModel:
     Raises:
         UserError: There is no such model, or it has no safetensors.
     """
-    model = _from_pretrained("decoder", AutoModelForCausalLM, name, _decoder_path(resolve(name)), use_safetensors=True, **options)
+    model = _from_pretrained("decoder", AutoModelForCausalLM, name, _decoder_path(name), use_safetensors=True, **options)
     model.config._name_or_path = name
     return model
 
 
 def load_decoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
     """Load the decoder's tokenizer."""
-    return _from_pretrained("decoder", AutoTokenizer, name, _decoder_path(resolve(name)), **options)
+    return _from_pretrained("decoder", AutoTokenizer, name, _decoder_path(name), **options)
 
 
 def load_encoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
@@ -123,7 +126,9 @@ def read_encoder_settings(name: str, **options: Any) -> EncoderSettings:
     for kind in kinds.keys() - {"Transformer", "Pooling", "Normalize"}:
         logger.warning("%s: the sentence-transformers module %s is not applied to the sentence embedding.", name, kind)
     subfolder = kinds.get("Transformer", "")
-    pooling = _read_json(path, f"{kinds.get('Pooling', '')}/config.json", options) or {}
+    if any(os.path.isabs(folder) or ".." in Path(folder).parts for folder in kinds.values()):
+        raise UserError(f"`encoder` (={name!r}): its modules.json names a folder outside it; get the model from where it was published.")
+    pooling = (_read_json(path, f"{kinds['Pooling']}/config.json", options) if "Pooling" in kinds else None) or {}
     limits = _read_json(path, f"{subfolder}/sentence_bert_config.json".lstrip("/"), options) or {}
     general = _read_json(path, "config_sentence_transformers.json", options) or {}
     prompts = general.get("prompts") or {}
@@ -133,6 +138,7 @@ def read_encoder_settings(name: str, **options: Any) -> EncoderSettings:
         embedding_normalize="Normalize" in kinds or general.get("similarity_fn_name", "cosine") in ("cosine", None),
         query_prompt=prompts.get("query") or default,
         document_prompt=prompts.get("document") or prompts.get("passage") or default,
+        include_prompt=pooling.get("include_prompt", True),
         encoder_max_tokens=limits.get("max_seq_length"),
         subfolder=subfolder,
     )
@@ -142,7 +148,8 @@ def encoder_max_tokens(settings: EncoderSettings, tokenizer: PreTrainedTokenizer
     """Return the longest input of the encoder: the least of what its folder, its tokenizer and its position table allow."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions and any(family in config.model_type for family in _POSITIONS_AFTER_PADDING):
-        positions -= (config.pad_token_id or 0) + 1
+        # MPNet's class takes 1 for the padding id, whatever its configuration says.
+        positions -= (1 if config.model_type == "mpnet" else config.pad_token_id or 0) + 1
     limits = [limit for limit in (settings.encoder_max_tokens, tokenizer.model_max_length, positions) if limit and limit > 0]
     return int(min([*limits, 8192]))
 
@@ -175,8 +182,14 @@ def input_embedding_norm(decoder: PreTrainedModel) -> float:
     return float(norms[norms > 1e-6].mean())
 
 
-def _decoder_path(path: str) -> str:
-    return str(_convert_gguf(Path(path))) if path.endswith(GGUF_SUFFIX) and os.path.isfile(path) else path
+def _decoder_path(name: str) -> str:
+    path = resolve(name)
+    if not (path.endswith(GGUF_SUFFIX) and os.path.isfile(path)):
+        return path
+    try:
+        return str(_convert_gguf(Path(path)))
+    except (ValueError, KeyError, IndexError, RuntimeError, NotImplementedError) as error:  # what a damaged file makes of the parser
+        raise UserError(f"`decoder` (={name!r}) is no GGUF file that can be read: {' '.join(str(error).split())[:300]}") from error
 
 
 def _convert_gguf(file: Path) -> Path:
@@ -196,6 +209,9 @@ def _convert_gguf(file: Path) -> Path:
     model.hf_quantizer = None
     model.config._name_or_path = ""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(".converting-*"):  # by a conversion that was killed
+        if time.time() - left.stat().st_mtime > 3600:
+            shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder.parent))
     try:
         model.save_pretrained(temporary)
@@ -220,9 +236,9 @@ def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: 
     options.setdefault("trust_remote_code", False)  # said outright, or the library asks at the terminal
     try:
         return auto.from_pretrained(path, **options)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        if isinstance(error, UserError):
-            raise
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a damaged folder makes the loaders fail with whatever comes
         reason = " ".join(str(error).split())
         if "trust_remote_code" in reason:
             raise UserError(
@@ -245,8 +261,11 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
             return None
     if found is None or not os.path.isfile(found):
         return None
-    with open(found, encoding="utf-8") as stream:
-        return json.load(stream)
+    try:
+        with open(found, encoding="utf-8") as stream:
+            return json.load(stream)
+    except ValueError as error:
+        raise UserError(f"`{found}` is not JSON ({error}); get the model again.") from error
 
 
 def _pooling_mode(name: str, pooling: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ class E2LLMConfig(PreTrainedConfig):
         soft_token_norm: Mean norm of the decoder's input embeddings; soft tokens are scaled to it.
         embedding_pooling: How the encoder's sentence embedding is pooled: "mean", "cls", "max" or "lasttoken".
         embedding_normalize: Whether the sentence embedding is divided by its norm.
+        embedding_include_prompt: Whether the prompt's tokens count for the sentence embedding.
         query_prompt, document_prompt: Text that the encoder expects before a question and before a chunk.
         encoder_max_tokens: Longest input of the encoder, special tokens included; a longer chunk is read in pieces.
         chunk_chars, overlap_chars: Defaults of the chunker, in characters (the paper: 512 and 0).
@@ -45,6 +46,7 @@ class E2LLMConfig(PreTrainedConfig):
     soft_token_norm: float = 1.0
     embedding_pooling: str = "mean"
     embedding_normalize: bool = True
+    embedding_include_prompt: bool = True
     query_prompt: str = ""
     document_prompt: str = ""
     encoder_max_tokens: int = 512

@@ -4,8 +4,11 @@ The encoder reads each chunk, the adapter turns its token states into soft token
 reads them in the place of the placeholders in `input_ids`.
 """
 
+import hashlib
 import inspect
 import os
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -62,6 +65,9 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.encoder = encoder if encoder is not None else AutoModel.from_config(config.encoder_config)
         self.decoder = decoder if decoder is not None else AutoModelForCausalLM.from_config(config.text_config)
+        if getattr(self.encoder, "pooler", None) is not None:
+            # No chunk state passes through it, and checkpoints without one get random weights for it at every loading.
+            self.encoder.pooler = None
         # One object each, so that what is set on the pair's configuration is seen by its parts.
         config.encoder_config, config.text_config = self.encoder.config, self.decoder.config
         d_enc = self.encoder.config.get_text_config().hidden_size
@@ -70,7 +76,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         adapter = ADAPTERS[check_choice("adapter", config.adapter, list(ADAPTERS))]
         self.adapter = adapter(pooling, d_enc, d_dec, config.soft_token_norm, config.adapter_heads)
         self.generation_config = self.decoder.generation_config
-        self.lora_merged = False  # the base weights are no longer those of the named bases
+        self.bases_digest: str | None = None  # of the named bases as they were loaded
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -202,9 +208,17 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
             kwargs["soft_tokens"], kwargs["soft_mask"] = self.compress(**chunk_inputs)
         return super().generate(inputs, **kwargs)
 
+    def holds_bases(self, lora: bool = True) -> bool:
+        """Tell whether encoder and decoder are still those that the configuration names: not fine-tuned, no LoRA merged into them.
+
+        Args:
+            lora: Whether LoRA that PEFT holds beside the weights counts as a change.
+        """
+        return self.config.has_bases and self.bases_digest == digest_weights(self, ("encoder.", "decoder."), lora)
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Save the configuration and the adapter, or, where a base has no name, every weight. `full=True` saves every weight."""
-        full = kwargs.pop("full", False) or self.lora_merged or not self.config.has_bases
+        """Save the configuration and the adapter; every weight where the bases have no name or have changed, or with `full=True`."""
+        full = kwargs.pop("full", False) or not self.holds_bases()
         if full:
             names = self.config.encoder_name, self.config.decoder_name
             self.config.encoder_name = self.config.decoder_name = None
@@ -234,6 +248,40 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         from e2llm.model.assembling import load_light
 
         return load_light(pretrained_model_name_or_path, config, **kwargs)
+
+
+_SAMPLES_PER_TENSOR = 1_024
+
+
+def digest_weights(model: nn.Module, prefixes: tuple[str, ...] = ("",), lora: bool = True) -> str:
+    """Digest a model's parameters, or those whose names begin with one of `prefixes`, as they act.
+
+    Up to 1,024 evenly spaced values of every tensor are taken, in bfloat16: training changes practically all values, while the same weights give
+    the same digest in any precision and on any device, in well under a second. With `lora`, LoRA counts as merged into the weights that it changes.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(_acting_parameters(model, lora), key=lambda item: item[0]):
+        if not name.startswith(prefixes):
+            continue
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, len(flat) // _SAMPLES_PER_TENSOR)][:_SAMPLES_PER_TENSOR].cpu()
+        sample = sample.to(torch.bfloat16) if sample.is_floating_point() else sample
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _acting_parameters(model: nn.Module, lora: bool) -> Iterator[tuple[str, Tensor]]:
+    """Yield parameters by their names without PEFT's wrappers, with what active LoRA adds to them."""
+    modules = dict(model.named_modules())
+    for name, tensor in model.named_parameters():
+        if "lora_" in name or ".original_module." in name:
+            continue
+        owner, wrapped, leaf = name.rpartition(".base_layer.")
+        layer = modules.get(owner) if wrapped else None
+        if lora and layer is not None and leaf == "weight" and not layer.merged and not layer.disable_adapters:
+            tensor = sum((layer.get_delta_weight(active).to(tensor) for active in layer.active_adapters if active in layer.lora_A), start=tensor)
+        yield re.sub(r"\.(base_layer|modules_to_save\.[^.]+)\.", ".", name), tensor
 
 
 def cache_argument() -> str:

@@ -6,14 +6,19 @@ document wrote is tokenised with special tokens split, so that no text can becom
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, pairwise
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from e2llm.chunking import Chunker, Span, SpanMaker, make_spans
 from e2llm.errors import UserError
+from e2llm.model.tokenizing import text_tokenizer
 
 # A private-use character pair marks where the user's turn goes in the rendered chat template.
 _TURN = "\ue000\ue001"
@@ -33,11 +38,13 @@ class EncoderRow:
     Attributes:
         input_ids: Encoder token ids, special tokens included.
         chunk_ids: Per token, the index of the chunk that it belongs to; -1 for special tokens and the document prompt.
+        special: Per token, whether it is a special token of the encoder.
         head: Index of the chunk that the row's leading special token counts for, or -1 where the row continues a chunk.
     """
 
     input_ids: list[int]
     chunk_ids: np.ndarray
+    special: np.ndarray
     head: int
 
 
@@ -92,7 +99,9 @@ class E2LLMProcessor(ProcessorMixin):
         chunker: SpanMaker | None = None,
         return_tensors: str = "pt",
     ) -> BatchFeature:
-        """Build the inputs of `E2LLMForCausalLM` for a batch of questions, each over its own documents.
+        """Build the inputs of `E2LLMForCausalLM` for a batch of prompts, each over its own documents.
+
+        The prompt is the plainest: soft tokens, then the text. What `E2LLM.ask` asks with is built by `prompting.prompt_parts`.
 
         Args:
             text: One prompt per batch row; it becomes the user's turn, after the soft tokens of its documents.
@@ -106,6 +115,8 @@ class E2LLMProcessor(ProcessorMixin):
             `chunk_attention_mask`, `chunk_soft_ids` (batch, n_chunks, chunk_len).
         """
         texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise UserError("`text` must hold at least one prompt.")
         documents = [[] for _ in texts] if documents is None else documents
         if len(documents) != len(texts) or any(isinstance(own, str) for own in documents):
             raise UserError(f"`documents` must be one list of texts per prompt ({len(texts)} here), such as [[document], [document, another]].")
@@ -145,39 +156,28 @@ class E2LLMProcessor(ProcessorMixin):
             Rows in the order of the text; chunk ids count from 0 at `spans[0]`.
         """
         prompt = self.document_prompt if prompt is None else prompt
-        firsts = range(0, len(spans), window)
-        bounds = [(spans[first][0], spans[min(first + window, len(spans)) - 1][1]) for first in firsts]
-        encoded = self.encoder_tokenizer(
-            [prompt + text[start:end] for start, end in bounds],
-            truncation=True,
-            max_length=self.encoder_max_tokens,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            split_special_tokens=True,
-        )
+        if window > 1 and any(following[0] < before[1] for before, following in pairwise(spans)):
+            raise UserError(f"`window` (={window}) above 1 needs chunks that do not overlap; set the overlap to 0.")
         chunk_ends = np.array([end for _, end in spans])
         rows: list[EncoderRow] = []
-        last_sample = -1
-        for ids, offsets, special, sample in zip(
-            encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], encoded["overflow_to_sample_mapping"], strict=True
-        ):
-            first, start = firsts[sample], bounds[sample][0]
-            # A token belongs where its last character stands: byte-level tokens begin with the white space before them.
-            places = np.asarray(offsets).reshape(-1, 2)[:, 1] - 1 - len(prompt) + start
-            chunk_ids = np.searchsorted(chunk_ends, places, side="right").clip(first, min(first + window, len(spans)) - 1)
-            chunk_ids[np.asarray(special, bool) | (places < start)] = -1
-            if ids:
-                rows.append(EncoderRow(ids, chunk_ids, head=first if sample != last_sample else -1))
-            last_sample = sample
+        firsts = range(0, len(spans), window)
+        bounds = [(spans[first][0], spans[min(first + window, len(spans)) - 1][1]) for first in firsts]
+        encoded = self._encoder_text.encode_batch([prompt + text[start:end] for start, end in bounds])
+        for first, (start, _), encoding in zip(firsts, bounds, encoded, strict=True):
+            for place, piece in enumerate([encoding, *encoding.overflowing]):
+                # A token belongs where its last character stands: byte-level tokens begin with the white space before them.
+                places = np.asarray(piece.offsets).reshape(-1, 2)[:, 1] - 1 - len(prompt) + start
+                special = np.asarray(piece.special_tokens_mask, bool)
+                chunk_ids = np.searchsorted(chunk_ends, places, side="right").clip(first, min(first + window, len(spans)) - 1)
+                chunk_ids[special | (places < start)] = -1
+                if piece.ids:
+                    rows.append(EncoderRow(piece.ids, chunk_ids, special, head=-1 if place else first))
         return rows
 
     def count_tokens(self, text: str, spans: Sequence[Span]) -> np.ndarray:
         """Count the decoder's tokens of each chunk's text, (n_chunks,)."""
-        if not spans:
-            return np.zeros(0, np.int64)
-        encoded = self.tokenizer([text[start:end] for start, end in spans], add_special_tokens=False, split_special_tokens=True, verbose=False)
-        return np.array([len(ids) for ids in encoded["input_ids"]], np.int64)
+        encoded = self._decoder_text.encode_batch([text[start:end] for start, end in spans])
+        return np.array([len(encoding.ids) for encoding in encoded], np.int64)
 
     def soft_counts(self, n_tokens: np.ndarray, n_states: np.ndarray, ratio: float | str, owed: float = 0.0) -> tuple[np.ndarray, float]:
         """Decide how many soft tokens each chunk gets.
@@ -224,7 +224,7 @@ class E2LLMProcessor(ProcessorMixin):
                 places = np.flatnonzero(row.chunk_ids == chunk)
                 ids[places] = offsets[chunk] + (seen[chunk] + np.arange(len(places))) * counts[chunk] // n_states[chunk]
                 seen[chunk] += len(places)
-            if self.pool_special_tokens and row.head >= 0 and counts[row.head] and row.chunk_ids[0] < 0:
+            if self.pool_special_tokens and row.head >= 0 and counts[row.head] and row.special[0]:
                 ids[0] = offsets[row.head]
             result.append(ids)
         return result
@@ -238,27 +238,73 @@ class E2LLMProcessor(ProcessorMixin):
         """
         before, after = self.turn_ids() if chat else (self._bos(), [])
         ids = list(before)
-        for part in parts:
-            ids += [self.placeholder_id] * part.n_soft if isinstance(part, SoftTokens) else self.text_ids(part)
+        begins = not (chat and self.chat_template)
+        for is_text, group in groupby(parts, key=lambda part: isinstance(part, str)):
+            if is_text:  # joined first, so that no token border is made where two texts meet
+                ids += self.text_ids("".join(map(str, group)), begins)
+            else:
+                ids += [self.placeholder_id] * sum(part.n_soft for part in group if isinstance(part, SoftTokens))
+            begins = False
         return ids + after
 
-    def text_ids(self, text: str) -> list[int]:
-        """Tokenise text that somebody else wrote: nothing in it becomes a special token."""
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    def text_ids(self, text: str, begins: bool = False) -> list[int]:
+        """Tokenise text that somebody else wrote: nothing in it becomes a special token.
+
+        Args:
+            text: The text.
+            begins: Whether it begins the prompt, before which a SentencePiece tokenizer puts a space.
+        """
+        return (self._decoder_text_begins if begins else self._decoder_text).encode(text).ids
 
     def turn_ids(self) -> tuple[list[int], list[int]]:
-        """Return the ids before and after the user's text: the chat template's, or the tokenizer's own start of text."""
-        if not self.tokenizer.chat_template:
+        """Return the ids before and after the user's text: the chat template's, or the tokenizer's own start of text.
+
+        Raises:
+            UserError: The template does not put the user's text into the prompt once, as it is.
+        """
+        if not self.chat_template:
             return self._bos(), []
-        turn = [{"role": "user", "content": _TURN}]
-        # Templates that can think aloud are asked not to; the others ignore the word.
-        rendered = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-        before, _, after = rendered.partition(_TURN)
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (before, after))
+        # Most templates take the user's text as it is; some want it as a list of parts.
+        for content in (_TURN, [{"type": "text", "text": _TURN}]):
+            try:
+                # Templates that can think aloud are asked not to; the others ignore the word.
+                rendered = self.tokenizer.apply_chat_template(
+                    [{"role": "user", "content": content}],
+                    chat_template=self.chat_template,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    enable_thinking=False,
+                )
+            except (TemplateError, TypeError):
+                continue
+            before, _, after = rendered.partition(_TURN)
+            if rendered.count(_TURN) == 1:
+                return self._template_ids(before), self._template_ids(after)
+        raise UserError(
+            "`chat_template`: the decoder's chat template does not put a user's message into the prompt once, as it is; "
+            "set another `chat_template` on the processor, or an empty one for a plain prompt."
+        )
+
+    def _template_ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
 
     def _bos(self) -> list[int]:
         ids = self.tokenizer("")["input_ids"]
         return ids[:1] if ids and ids[0] == self.tokenizer.bos_token_id else []
+
+    @cached_property
+    def _decoder_text(self) -> Tokenizer:
+        return text_tokenizer(self.tokenizer, begins=False)
+
+    @cached_property
+    def _decoder_text_begins(self) -> Tokenizer:
+        return text_tokenizer(self.tokenizer)
+
+    @cached_property
+    def _encoder_text(self) -> Tokenizer:
+        tokenizer = text_tokenizer(self.encoder_tokenizer, special=True)
+        tokenizer.enable_truncation(self.encoder_max_tokens)
+        return tokenizer
 
     def _pad_left(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
         length = max(map(len, prompts))

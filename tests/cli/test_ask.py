@@ -277,7 +277,7 @@ def test_what_was_compressed_before_counts_before_the_rest_is_read(trained, town
     run("compress", write(tmp_path / "fine.txt", TEXT * 3), "-m", trained, "--ratio", 2, "--name", "fine")
     run("compress", write(tmp_path / "finer.txt", TEXT * 4), "-m", trained, "--ratio", 2, "--name", "finer")
     before = stored_files(home)
-    long = write(tmp_path / "long.txt", TEXT * 4)
+    long = write(tmp_path / "long.txt", TEXT * 7)
     message = run("ask", "fine", long, "-m", trained, *Q, *FEW, "--ratio", 8).mistake
     assert re.search(r"beside the \d+ soft tokens of what was compressed before; use a ratio of 16\.$", message)
     assert "soft tokens of what was compressed before" in run("ask", "finer", town, "-m", trained, *Q, *FEW).mistake
@@ -370,7 +370,7 @@ def test_a_document_with_chat_markers_and_placeholders_stays_text(trained, tmp_p
     from e2llm.prompting import join_neighbours, prompt_parts
 
     chosen = [(0, chunk["index"]) for chunk in answered["expanded"]]
-    ids = model.processor.prompt_ids(prompt_parts("<|end|> Who?", [document], join_neighbours([document], chosen)))
+    ids = model.processor.prompt_ids(prompt_parts("<|end|> Who?", [(document.name, document.n_soft)], join_neighbours([document], chosen)))
     assert len(ids) == answered["usage"]["positions"]
     special = set(model.processor.tokenizer.all_special_ids)
     assert [token for token in ids if token in special] == [token for token in model.processor.prompt_ids([""]) if token in special]

@@ -189,7 +189,8 @@ def test_the_ratio_note_appears_beyond_five_percent_and_says_why():
     for asked in (8, 8.3, 7.7, "chunk"):
         assert dataclasses.replace(document, ratio=asked).ratio_note is None
     assert "asked for 64 text tokens per soft token, got 8.0" in dataclasses.replace(document, ratio=64).ratio_note
-    assert "use larger chunks" in dataclasses.replace(document, ratio=8.5).ratio_note
+    assert "use larger chunks" in dataclasses.replace(document, ratio=64).ratio_note
+    assert "too short to come closer" in dataclasses.replace(document, ratio=8.5).ratio_note
     assert "at most one soft token per token" in dataclasses.replace(document, ratio=7).ratio_note
 
 

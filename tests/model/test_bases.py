@@ -2,9 +2,11 @@
 
 import json
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
+import transformers as tf
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Normalize, Pooling, Transformer
 
@@ -16,10 +18,10 @@ from tests import tiny
 QUESTION = "Who approved the budget?"
 
 
-def make_sentence_transformer(folder, bases_folder, pooling="mean", normalize=True, prompts=None, max_seq_length=64, subfolder=True):
+def make_sentence_transformer(folder, bases_folder, pooling="mean", normalize=True, prompts=None, max_seq_length=64, include_prompt=True):
     """Save a tiny sentence-transformers folder with the library itself."""
     encoder = Transformer(str(bases_folder / "encoder-bert"), max_seq_length=max_seq_length)
-    modules = [encoder, Pooling(encoder.get_word_embedding_dimension(), pooling_mode=pooling)]
+    modules = [encoder, Pooling(encoder.get_word_embedding_dimension(), pooling_mode=pooling, include_prompt=include_prompt)]
     if normalize:
         modules.append(Normalize())
     model = SentenceTransformer(modules=modules, device="cpu", prompts=prompts, similarity_fn_name=None if normalize else "dot")
@@ -41,6 +43,14 @@ def test_sentence_embeddings_equal_those_of_sentence_transformers(bases, tmp_pat
     torch.testing.assert_close(pair.compressor.embed_question(QUESTION), question, atol=1e-5, rtol=1e-4)
 
 
+def test_a_folder_that_leaves_the_prompt_out_of_its_embeddings_is_honoured(bases, tmp_path):
+    prompts = {"query": "the mayor: ", "document": "a book: "}
+    reference = make_sentence_transformer(tmp_path, bases, prompts=prompts, include_prompt=False)
+    pair = E2LLM.pair(str(tmp_path), str(bases / "decoder-llama"), dtype="float32", device="cpu", chunk_chars=90)
+    question = torch.from_numpy(reference.encode(QUESTION, prompt_name="query"))
+    torch.testing.assert_close(pair.compressor.embed_question(QUESTION), question, atol=1e-5, rtol=1e-4)
+
+
 def test_a_sentence_transformers_folders_maximum_length_is_kept(bases, tmp_path):
     make_sentence_transformer(tmp_path, bases, max_seq_length=33)
     pair = E2LLM.pair(str(tmp_path), str(bases / "decoder-llama"), dtype="float32", device="cpu")
@@ -54,13 +64,17 @@ def test_the_longest_input_is_what_the_position_table_allows(family, expected):
     config = tiny.ENCODERS[family]()
     if family in ("roberta", "xlm-roberta", "mpnet"):
         assert config.max_position_embeddings == 130
-        expected = 129  # the table's rows after the padding row, id 0
+        expected = 128 if family == "mpnet" else 129  # the table's rows after the padding row: id 0 here, but MPNet's class takes 1
     tokenizer_limit = tokenizer.model_max_length
     try:
         tokenizer.model_max_length = 10**30
         assert base_models.encoder_max_tokens(base_models.EncoderSettings(), tokenizer, config) == expected
     finally:
         tokenizer.model_max_length = tokenizer_limit
+    ids = torch.full((1, expected), 7)
+    assert tf.AutoModel.from_config(config).eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.isfinite().all()
+    with pytest.raises((IndexError, RuntimeError)) if family != "modernbert" else nullcontext():
+        tf.AutoModel.from_config(config).eval()(input_ids=torch.full((1, expected + 1), 7), attention_mask=torch.ones(1, expected + 1))
 
 
 def test_the_embedding_norm_is_measured_as_the_decoder_puts_it_out(make_pair):
@@ -77,6 +91,41 @@ def test_weights_inside_a_package_are_found_without_running_it(tmp_path, monkeyp
     (package / "__init__.py").write_text("raise SystemExit('this code must not run')")
     monkeypatch.syspath_prepend(tmp_path)
     assert base_models.load_encoder("package:some_weights/model").config.hidden_size == 32
+
+
+@pytest.mark.parametrize("name", ["package:e2llm.model/x", "package:e2llm/../../etc", "package:e2llm//etc", "package:/etc", "package:"])
+def test_a_package_name_reaches_nothing_but_the_inside_of_a_package(name):
+    with pytest.raises(UserError, match="must be package:MODULE/PATH"):
+        base_models.resolve(name)
+
+
+@pytest.mark.parametrize("folder", ["../elsewhere", "/etc"])
+def test_a_modules_file_that_names_a_folder_outside_is_refused(bases, tmp_path, folder):
+    make_sentence_transformer(tmp_path, bases)
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    modules[1]["path"] = folder
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(UserError, match="outside it"):
+        base_models.read_encoder_settings(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["gguf", "modules", "shape", "config"])
+def test_a_damaged_base_is_an_error_of_one_line(bases, tmp_path, damage):
+    decoder = tiny.make_decoder(tmp_path / "decoder")
+    encoder = tiny.make_encoder(tmp_path / "encoder")
+    config = json.loads((tmp_path / "decoder/config.json").read_text())
+    if damage == "gguf":
+        decoder = str(tmp_path / "broken.gguf")
+        (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(200))
+    elif damage == "modules":
+        (tmp_path / "encoder/modules.json").write_text("{broken")
+    elif damage == "shape":
+        (tmp_path / "decoder/config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    else:
+        (tmp_path / "decoder/config.json").write_text(json.dumps({**config, "num_hidden_layers": "many"}))
+    with pytest.raises(UserError) as error:
+        E2LLM.pair(encoder, decoder, dtype="float32", device="cpu")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["package:no_such_weights/model", "package:e2llm/no_such_folder"])
@@ -111,8 +160,6 @@ def test_a_model_that_is_not_there_is_named_in_one_line(argument, tmp_path):
 
 
 def test_an_encoder_without_a_fast_tokenizer_is_refused(tmp_path):
-    import transformers as tf
-
     tiny.make_encoder(tmp_path)
     for file in tmp_path.glob("tokenizer*"):
         file.unlink()

@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 import torch
+import transformers as tf
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
 
+from e2llm.answering import E2LLM
 from e2llm.errors import UserError
 from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.adapters import ADAPTERS
@@ -186,8 +188,6 @@ def test_the_auto_classes_load_what_was_saved_also_from_another_place(make_pair,
 def test_a_full_checkpoint_needs_no_base_models(make_pair, tmp_path):
     tiny.make_encoder(tmp_path / "encoder-own")
     tiny.make_decoder(tmp_path / "decoder-own")
-    from e2llm.answering import E2LLM
-
     pair = E2LLM.pair(str(tmp_path / "encoder-own"), str(tmp_path / "decoder-own"), dtype="float32", device="cpu")
     pair.model.save_pretrained(tmp_path / "full", full=True)
     pair.processor.save_pretrained(tmp_path / "full")
@@ -292,3 +292,54 @@ def test_a_processor_is_rebuilt_from_the_bases_where_the_folder_holds_none(pair,
 def test_an_unknown_part_suggests_the_nearest(make_pair, argument, value, nearest):
     with pytest.raises(UserError, match=f"`{argument}` .*did you mean '{nearest}'"):
         make_pair(**{argument: value})
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "mpnet"])
+def test_an_encoder_without_pooler_weights_gives_the_same_fingerprint_at_every_loading(bases, tmp_path, family):
+    tf.AutoModelForMaskedLM.from_config(tiny.ENCODERS[family]()).save_pretrained(tmp_path)
+    tiny.encoder_tokenizer().save_pretrained(tmp_path)
+    pairs = [E2LLM.pair(str(tmp_path), str(bases / "decoder-llama"), dtype="float32", device="cpu") for _ in range(2)]
+    assert pairs[0].fingerprint == pairs[1].fingerprint
+    assert not any("pooler" in name for name, parameter in attach_lora(pairs[0].model, rank=2).named_parameters() if parameter.requires_grad)
+
+
+def test_a_lora_that_was_merged_in_memory_is_saved(make_pair, inputs, tmp_path):
+    model = trained_lora(make_pair, inputs)
+    trained = model(**inputs).logits
+    merged = model.merge_and_unload()
+    assert not merged.holds_bases()
+    merged.save_pretrained(tmp_path)
+    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, trained, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_base_that_was_fine_tuned_is_saved(make_pair, inputs, tmp_path, part):
+    pair = make_pair()
+    assert pair.model.holds_bases()
+    with torch.no_grad():
+        for parameter in getattr(pair.model, part).parameters():
+            parameter.data = parameter.data * 1.1  # as optimizers that copy do, which torch does not count
+    pair.save(tmp_path)
+    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, pair.model(**inputs).logits)
+
+
+def test_a_pair_with_lora_has_one_fingerprint_in_memory_and_loaded_in_any_precision(make_pair, inputs, tmp_path):
+    model = trained_lora(make_pair, inputs)
+    fingerprints = {E2LLM(model, make_pair().processor).fingerprint}
+    save_pair(model, make_pair().processor, tmp_path)
+    fingerprints |= {E2LLM.from_pretrained(tmp_path, dtype=dtype, device="cpu").fingerprint for dtype in ("float32", "bfloat16")}
+    assert len(fingerprints) == 1
+    assert fingerprints != {make_pair().fingerprint}
+
+
+def test_a_model_that_reads_in_both_directions_is_refused_as_decoder(bases):
+    with pytest.raises(UserError, match=r"`decoder` .*both directions.*swapped"):
+        E2LLM.pair(str(bases / "encoder-bert"), str(bases / "encoder-bert"), dtype="float32", device="cpu")
+
+
+@pytest.mark.parametrize("decoder", tiny.DECODERS)
+def test_every_family_is_saved_whole_and_loaded_again(make_pair, tmp_path, decoder):
+    pair = make_pair(decoder=decoder)
+    inputs = pair.processor(QUESTIONS, DOCUMENTS)
+    pair.model.save_pretrained(tmp_path, full=True)
+    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, pair.model(**inputs).logits)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, processors
+from transformers import PreTrainedTokenizerFast
 
 from e2llm.chunking import Chunker
 from e2llm.errors import UserError
@@ -138,3 +140,60 @@ def test_a_decoder_without_a_chat_template_gets_plain_text(make_pair):
 def test_documents_that_are_not_one_list_per_prompt_are_refused(pair, documents):
     with pytest.raises(UserError, match="`documents` must be one list of texts per prompt"):
         pair.processor("Who?", documents)
+
+
+TEMPLATES = {
+    "list content": "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'][0]['text'] }}<|end|>\n{% endfor %}<|start|>assistant\n",
+    "trims": "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|end|>\n{% endfor %}<|start|>assistant\n",
+    "system default": "<|start|>system\nBe kind.<|end|>\n{% for m in messages %}{{ m['content'] }}{% endfor %}<|start|>assistant\n",
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_templates_of_every_habit_carry_the_users_text_once(make_pair, name):
+    processor = make_pair().processor
+    processor.chat_template = TEMPLATES[name]
+    prompt = processor.tokenizer.decode(processor.prompt_ids(["Who approved it?"]))
+    assert prompt.count("Who approved it?") == 1
+    assert prompt.endswith("<|start|>assistant")
+    assert prompt.index("Who") < prompt.index("assistant")
+    assert "\ue000" not in prompt
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('no') }}", "{{ messages[0]['content'] }}{{ messages[0]['content'] }}", "nothing of it", "{{ messages[5].x.y }}"],
+)
+def test_a_template_that_loses_repeats_or_refuses_the_users_text_is_named(make_pair, template):
+    processor = make_pair().processor
+    processor.chat_template = template
+    with pytest.raises(UserError, match="`chat_template`"):
+        processor.prompt_ids(["Who?"])
+
+
+def test_an_empty_template_on_the_processor_gives_a_plain_prompt(make_pair):
+    processor = make_pair().processor
+    processor.chat_template = ""
+    assert processor.tokenizer.decode(processor.prompt_ids(["Who?"])) == "Who?"
+
+
+def test_texts_that_meet_are_tokenised_as_one(pair):
+    ids = pair.processor.prompt_ids(["The cou", "ncil met", SoftTokens(1), " at no", "on"])
+    before, after = pair.processor.turn_ids()
+    middle = [*pair.processor.text_ids("The council met"), pair.processor.placeholder_id, *pair.processor.text_ids(" at noon")]
+    assert ids == [*before, *middle, *after]
+
+
+def test_the_cls_pooling_of_an_encoder_without_a_leading_special_token_reads_each_groups_first_state(make_pair, bases):
+    pair = make_pair("qwen3", pooling="cls", document_prompt="the library: ")
+    bare = Tokenizer.from_str(pair.processor.encoder_tokenizer.backend_tokenizer.to_str())
+    bare.post_processor = processors.TemplateProcessing(single="$A")
+    pair.processor.encoder_tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, pad_token="[PAD]")
+    document = pair.compress(tiny.TEXT, ratio="chunk")
+    distinct = {tuple(row) for row in document.soft_tokens.tolist()}
+    assert len(distinct) == document.n_soft
+
+
+def test_late_chunking_of_chunks_that_overlap_is_refused_by_the_processor_too(make_pair):
+    with pytest.raises(UserError, match="overlap"):
+        make_pair(overlap_chars=20, window_chunks=2, chunk_chars=90)
