@@ -275,7 +275,7 @@ def test_a_ratio_that_does_not_fit_is_refused_before_anything_is_read_with_one_t
 
 def test_what_was_compressed_before_counts_before_the_rest_is_read(trained, town, tmp_path, home):
     run("compress", write(tmp_path / "fine.txt", TEXT * 3), "-m", trained, "--ratio", 2, "--name", "fine")
-    run("compress", write(tmp_path / "finer.txt", TEXT * 4), "-m", trained, "--ratio", 2, "--name", "finer")
+    run("compress", write(tmp_path / "finer.txt", TEXT * 5), "-m", trained, "--ratio", 2, "--name", "finer")
     before = stored_files(home)
     long = write(tmp_path / "long.txt", TEXT * 7)
     message = run("ask", "fine", long, "-m", trained, *Q, *FEW, "--ratio", 8).mistake
