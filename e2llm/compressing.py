@@ -26,9 +26,10 @@ from e2llm.model.processing import EncoderRow, count_states
 
 BLOCK_CHARS = 65_536
 FIRST_BLOCK_CHARS = 8_192
-# Measured on a CPU with bfloat16: 2,048 fill the caches and pad little; an accelerator wants more work at a time.
-BATCH_TOKENS = {"cpu": 2_048}
+# Measured on a CPU with bfloat16: 1,024 to 2,048 do equally well, above that the caches overflow; an accelerator wants more work at a time.
+BATCH_TOKENS = {"cpu": 1_536}
 BATCH_TOKENS_ACCELERATOR = 65_536
+ADAPTER_GROUPS = 256
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,11 @@ class Compressor:
         document = CompressedDocument(
             name=name,
             text=text,
-            soft_tokens=torch.cat([block.soft_tokens for block in blocks]),
-            embeddings=torch.cat([block.embeddings for block in blocks]),
             spans=np.asarray(spans, np.int64).reshape(-1, 2),
             n_soft_per_chunk=np.concatenate([block.n_soft for block in blocks]),
             n_tokens_per_chunk=np.concatenate([block.n_tokens for block in blocks]),
+            embeddings=_join([block.embeddings for block in blocks]),
+            soft_tokens=_join([blocks.pop(0).soft_tokens for _ in range(len(blocks))]),
             fingerprint=self.fingerprint,
             ratio=ratio,
             window=window,
@@ -142,7 +143,7 @@ class Compressor:
         n_soft, owed = self.processor.soft_counts(n_tokens, count_states(rows, len(spans)), ratio, owed)
         states = self._encode(rows)
         soft_ids = torch.from_numpy(np.concatenate([*self.processor.soft_ids(rows, n_soft), np.zeros(0, np.int64)]))
-        soft_tokens = self.model.adapter(states, soft_ids.to(states.device), int(n_soft.sum()))
+        soft_tokens = self._adapt(states, soft_ids.to(states.device), int(n_soft.sum()))
         # Only the mean over a chunk's own tokens is a sentence embedding of a chunk read among others; the other poolings read it alone.
         alone = window > 1 and self.model.config.embedding_pooling != "mean"
         if alone:
@@ -150,6 +151,17 @@ class Compressor:
             states = self._encode(rows)
         embeddings = self._sentence_embeddings(rows, states, len(spans), whole_rows=alone or window == 1)
         return _Block(soft_tokens.cpu(), embeddings, n_soft, n_tokens, owed)
+
+    def _adapt(self, states: Tensor, soft_ids: Tensor, n_soft: int) -> Tensor:
+        """Return the block's soft tokens, a few at a time: one long group (a line of asterisks) would pad all the others to its length."""
+        states, soft_ids = states[soft_ids >= 0], soft_ids[soft_ids >= 0]
+        firsts = torch.arange(0, n_soft, ADAPTER_GROUPS, device=soft_ids.device)
+        bounds = [*torch.searchsorted(soft_ids, firsts).tolist(), len(soft_ids)]
+        parts = [
+            self.model.adapter(states[start:end], soft_ids[start:end] - first, min(ADAPTER_GROUPS, n_soft - first))
+            for first, start, end in zip(firsts.tolist(), bounds, bounds[1:], strict=False)
+        ]
+        return torch.cat(parts) if parts else states.new_zeros(0, self.model.adapter.norm.weight.shape[0])
 
     def _encode(self, rows: Sequence[EncoderRow]) -> Tensor:
         """Return the states of all tokens of all rows, one after the other, (n_tokens, d_enc)."""
@@ -221,6 +233,17 @@ class _Block:
     n_soft: np.ndarray
     n_tokens: np.ndarray
     owed: float
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    """Concatenate along the first axis and let go of each part as soon as it is copied: the whole never stands in memory twice."""
+    whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
+    end = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[end - len(part) : end] = part
+        end -= len(part)
+    return whole
 
 
 def _blocks(spans: Sequence[Span], first: int, window: int) -> Iterator[tuple[int, int]]:
