@@ -331,7 +331,9 @@ def test_greedy_is_the_default_and_the_other_options_reach_the_decoder(pair, tow
     greedy = run("ask", town, "-m", pair, *Q, *MORE).stdout
     assert run("ask", town, "-m", pair, *Q, *MORE, "--temperature", 2, "--top-k", 1).stdout == greedy
     assert run("ask", town, "-m", pair, *Q, *MORE, "--temperature", 2, "--top-p", 1e-9).stdout == greedy
-    assert run("ask", town, "-m", pair, *Q, *MORE, "--repetition-penalty", 5).stdout != greedy
+    # Long enough for a model of random weights to repeat itself, and then to be kept from it.
+    long = ("--max-new-tokens", 100, "--dtype", "float32")
+    assert run("ask", town, "-m", pair, *Q, *long, "--repetition-penalty", 5).stdout != run("ask", town, "-m", pair, *Q, *long).stdout
     assert run("ask", town, "-m", pair, *Q, *MORE, "--num-beams", 3).code == 0
 
 
