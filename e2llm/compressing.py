@@ -1,6 +1,6 @@
 """Read a long text with the encoder and the adapter, once, in bounded memory (paper section 3.1).
 
-The text goes through in blocks of a fixed number of tokens, so that the working memory does not grow with its length; inside a
+The text goes through in blocks of a fixed number of characters, so that what is at work at a time does not grow with its length; inside a
 block the encoder's inputs are sorted by length and batched by a token budget, so that little of the work is padding.
 """
 
