@@ -100,14 +100,14 @@ def ask(
         compress_s.append(seconds)
         if document.ratio_note:
             say(document.ratio_note)
+    lines = [describe(*pair_of) for pair_of in zip(documents, compress_s, strict=True)]
     if question is not None:
         answer = _answer(pair, question, documents, expand, sampling, as_json)
         if as_json:
             print(json.dumps(_json(answer, documents, compress_s), ensure_ascii=False))
         else:
-            _summary([describe(*pair_of) for pair_of in zip(documents, compress_s, strict=True)], answer)
+            _summary(lines, answer)
         return
-    lines = [describe(*pair_of) for pair_of in zip(documents, compress_s, strict=True)]
     said: set[str] = set()
     for typed in _questions():
         try:

@@ -229,16 +229,15 @@ class E2LLMProcessor(ProcessorMixin):
             result.append(ids)
         return result
 
-    def prompt_ids(self, parts: Sequence[str | SoftTokens], chat: bool = True) -> list[int]:
+    def prompt_ids(self, parts: Sequence[str | SoftTokens]) -> list[int]:
         """Tokenise prompt parts as the user's turn of the decoder's chat template, or as plain text where it has none.
 
         Args:
             parts: Text of users and documents, and soft tokens, in order.
-            chat: Whether to use the chat template, if there is one.
         """
-        before, after = self.turn_ids() if chat else (self._bos(), [])
+        before, after = self.turn_ids()
         ids = list(before)
-        begins = not (chat and self.chat_template)
+        begins = not self.chat_template
         for is_text, group in groupby(parts, key=lambda part: isinstance(part, str)):
             if is_text:  # joined first, so that no token border is made where two texts meet
                 ids += self.text_ids("".join(map(str, group)), begins)
