@@ -23,7 +23,7 @@ from e2llm.engines.transformers import TransformersEngine
 from e2llm.errors import UserError, WindowError
 from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, assembling, bases
 from e2llm.pairs import find_pair
-from e2llm.prompting import ExpandedChunk, join_neighbours, prompt_parts
+from e2llm.prompting import ExpandedChunk, answer_cue, join_neighbours, prompt_parts
 
 logger = logging.getLogger(__name__)
 
@@ -326,7 +326,7 @@ class E2LLM:
     @property
     def answers_cue(self) -> str:
         """What ends a prompt: nothing where a chat template does, else the word after which a base model answers."""
-        return "" if self.processor.chat_template else "\nAnswer:"
+        return answer_cue(self.processor)
 
     @property
     def _base(self) -> E2LLMForCausalLM:

@@ -161,7 +161,7 @@ class Compressor:
             self.model.adapter(states[start:end], soft_ids[start:end] - first, min(ADAPTER_GROUPS, n_soft - first))
             for first, start, end in zip(firsts.tolist(), bounds, bounds[1:], strict=False)
         ]
-        return torch.cat(parts) if parts else states.new_zeros(0, self.model.adapter.norm.weight.shape[0])
+        return torch.cat(parts) if parts else states.new_zeros(0, self.model.adapter.d_dec)
 
     def _encode(self, rows: Sequence[EncoderRow]) -> Tensor:
         """Return the states of all tokens of all rows, one after the other, (n_tokens, d_enc)."""
@@ -182,7 +182,7 @@ class Compressor:
                 states = encoded.new_empty(int(starts[-1]), encoded.shape[-1])
             places = torch.from_numpy(np.concatenate([np.arange(starts[row], starts[row] + lengths[row]) for row in batch]))
             states[places.to(device)] = encoded[mask.to(device)]
-        return states if len(states) else torch.zeros(0, self.model.encoder.config.get_text_config().hidden_size, dtype=self.model.encoder.dtype)
+        return states if len(states) else torch.zeros(0, self.model.adapter.pooling.d_enc, dtype=self.model.encoder.dtype)
 
     def _sentence_embeddings(self, rows: Sequence[EncoderRow], states: Tensor, n_chunks: int, whole_rows: bool) -> Tensor:
         """Pool each chunk's token states as its sentence-transformers folder says, (n_chunks, d_enc) float32 on the CPU.
@@ -192,7 +192,8 @@ class Compressor:
         own = _whole_row_ids(rows, self.model.config.embedding_include_prompt) if whole_rows else [row.chunk_ids for row in rows]
         chunk_ids = np.concatenate([*own, np.zeros(0, np.int64)])
         kept = np.flatnonzero(chunk_ids >= 0)
-        ids, states = torch.from_numpy(chunk_ids[kept].astype(np.int64)), states[torch.from_numpy(kept).to(states.device)].float().cpu()
+        last_layer = states[:, -self.model.encoder.config.get_text_config().hidden_size :]
+        ids, states = torch.from_numpy(chunk_ids[kept].astype(np.int64)), last_layer[torch.from_numpy(kept).to(states.device)].float().cpu()
         result = torch.zeros(n_chunks, states.shape[-1])
         pooling = self.model.config.embedding_pooling
         if pooling == "mean":
@@ -298,6 +299,14 @@ def evaluating(model: E2LLMForCausalLM) -> Iterator[None]:
 def fingerprint(model: E2LLMForCausalLM) -> str:
     """Digest what decides a model's soft tokens and how they are read, so that stored ones are never read by another model."""
     config = model.config
-    settings = (config.adapter, config.pooling, config.adapter_heads, config.encoder_max_tokens, config.document_prompt, config.embedding_pooling)
+    settings = (
+        config.adapter,
+        config.encoder_layers,
+        config.pooling,
+        config.adapter_heads,
+        config.encoder_max_tokens,
+        config.document_prompt,
+        config.embedding_pooling,
+    )
     embedding = (config.embedding_normalize, config.embedding_include_prompt, round(config.soft_token_norm, 4))
     return hashlib.sha256(f"{settings} {embedding} {digest_weights(model)}".encode()).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from e2llm.documents.compressed import CompressedDocument, pages_between
-from e2llm.model.processing import SoftTokens
+from e2llm.model.processing import E2LLMProcessor, SoftTokens
 
 INSTRUCTION = "Answer the question from the documents below."
 # What the decoder sees in place of soft tokens that carry no meaning yet.
@@ -94,3 +94,8 @@ def prompt_parts(
         parts.append(f"\nFrom {passage.document} ({passage.place}):\n{passage.text.strip()}\n")
     parts.append(f"\nQuestion: {question}{cue}")
     return parts
+
+
+def answer_cue(processor: E2LLMProcessor) -> str:
+    """Return what ends a prompt: nothing where a chat template does, else the word after which a base model answers."""
+    return "" if processor.chat_template else "\nAnswer:"

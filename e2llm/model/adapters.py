@@ -13,6 +13,10 @@ from torch.nn import functional as F
 from e2llm.errors import UserError
 from e2llm.model.pooling import Pooling, group, masked_mean
 
+# Of "residual": width of the MLP against the decoder's, and how many places of a group have a vector of their own.
+RESIDUAL_WIDTH = 3
+N_PLACES = 32
+
 
 class Adapter(nn.Module):
     """Turn token states into soft tokens: group, pool, project, scale to the norm of the decoder's input embeddings.
@@ -28,16 +32,19 @@ class Adapter(nn.Module):
     """
 
     default_pooling: ClassVar[str] = "mean"
+    normalizes: ClassVar[bool] = True
 
     def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
         super().__init__()
         self.pooling = pooling
-        self.norm = nn.RMSNorm(d_dec, eps=1e-6)
+        self.d_dec = d_dec
+        self.norm = nn.RMSNorm(d_dec, eps=1e-6) if self.normalizes else nn.Identity()
         self.scale = soft_token_norm / d_dec**0.5
 
     def forward(self, states: Tensor, soft_ids: Tensor, n_soft: int) -> Tensor:
         """Return the `n_soft` soft tokens that the states feed, in order; `soft_ids` as in `pooling.group`."""
-        pooled, mask = self.pooling(*group(states.to(self.norm.weight), soft_ids.to(self.norm.weight.device), n_soft))
+        weight = next(self.parameters())
+        pooled, mask = self.pooling(*group(states.to(weight), soft_ids.to(weight.device), n_soft))
         return self.norm(self.project(pooled, mask)) * self.scale
 
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -109,4 +116,39 @@ class VPMAAdapter(Adapter):
         return self.output_norm(hidden + self.down(F.gelu(self.up(hidden))))
 
 
-ADAPTERS: dict[str, type[Adapter]] = {"linear": LinearAdapter, "mlp": MLPAdapter, "vpma": VPMAAdapter}
+class ResidualAdapter(Adapter):
+    """A linear layer with an MLP beside it on every token state, and a mean that knows the order (this project's own).
+
+    y_t = p_place(t) * (S x_t + D GELU(U x_t)) with x_t = LN(state); a soft token is sum_t y_t / sqrt(k) over the k states of its group. The
+    vectors p tell the places of a group apart, which a plain mean mixes up; place 0 has p = 1 at first, so that a group of one is read as it is.
+    """
+
+    default_pooling = "tokens"
+    normalizes = False
+
+    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+        super().__init__(pooling, d_enc, d_dec, soft_token_norm)
+        self.input_norm = nn.LayerNorm(d_enc)
+        self.skip = nn.Linear(d_enc, d_dec)
+        self.up = nn.Linear(d_enc, RESIDUAL_WIDTH * d_dec)
+        self.down = nn.Linear(RESIDUAL_WIDTH * d_dec, d_dec)
+        self.places = nn.Parameter(torch.empty(N_PLACES, d_dec))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the places' vectors, and begin without the MLP."""
+        nn.init.normal_(self.places, mean=1.0, std=0.5)
+        nn.init.ones_(self.places[0])
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def project(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return (n_soft, d_dec)."""
+        normed = self.input_norm(states)
+        projected = self.skip(normed) + self.down(F.gelu(self.up(normed)))
+        places = torch.arange(mask.shape[1], device=mask.device).clamp(max=N_PLACES - 1)
+        bound = projected * self.places[places] * mask.unsqueeze(-1)
+        return (bound.sum(1, dtype=torch.float32) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()).to(states.dtype)
+
+
+ADAPTERS: dict[str, type[Adapter]] = {"linear": LinearAdapter, "mlp": MLPAdapter, "vpma": VPMAAdapter, "residual": ResidualAdapter}

@@ -22,6 +22,7 @@ from e2llm.model.pooling import POOLINGS
 from e2llm.model.processing import E2LLMProcessor
 
 ADAPTER_FILE = "model.safetensors"
+LORA_CONFIG = f"{LORA_FOLDER}/adapter_config.json"
 
 
 def assemble(
@@ -33,7 +34,8 @@ def assemble(
         encoder, decoder: A folder, a hub name, a GGUF file (decoder), or `package:MODULE/PATH`.
         adapter: "linear", "mlp" or "vpma".
         pooling: "mean", "cls", "attention" or "tokens"; None for the adapter's own default.
-        options: Fields of `E2LLMConfig` (`chunk_chars`, `ratio`, `seed`, `encoder_revision`, ...); what is left goes to both `from_pretrained`.
+        options: Fields of `E2LLMConfig` (`chunk_chars`, `ratio`, `seed`, `encoder_revision`, ...); what is left goes to both
+            `from_pretrained`, `quantization_config` to the decoder's alone.
 
     Raises:
         UserError: A model cannot be loaded, or a name is unknown.
@@ -45,8 +47,9 @@ def assemble(
         check_choice("embedding_pooling", options["embedding_pooling"], ["mean", "cls", "max", "lasttoken"])
     fields = {name: options.pop(name) for name in list(options) if name in E2LLMConfig.__dataclass_fields__ and name != "dtype"}
     encoder_revision, decoder_revision = fields.get("encoder_revision"), fields.get("decoder_revision")
+    quantization = _pop_quantization(options)
     encoder_model = bases.load_encoder(encoder, **_revised(options, encoder_revision))
-    decoder_model = bases.load_decoder(decoder, **_revised(options, decoder_revision))
+    decoder_model = bases.load_decoder(decoder, **_revised(options, decoder_revision), **quantization)
     hub = bases.hub_options(options)
     settings = bases.read_encoder_settings(encoder, **_revised(hub, encoder_revision))
     encoder_tokenizer = bases.load_encoder_tokenizer(encoder, **_revised(hub, encoder_revision))
@@ -88,17 +91,35 @@ def _is_causal(decoder: Any) -> bool:
 
 
 def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausalLM:
-    """Load a checkpoint that holds the trained parts alone, beside the two bases that its configuration names.
+    """Load a checkpoint that holds the trained parts alone, beside the two bases that its configuration names; its LoRA is merged into them.
 
     Raises:
         UserError: A base cannot be loaded, or the adapter's weights are missing or of another shape.
     """
-    quantization = {"quantization_config": options.pop("quantization_config")} if "quantization_config" in options else {}
     hub = bases.hub_options(options)
-    lora = find_file(path, f"{LORA_FOLDER}/adapter_config.json", **hub)
     dtype = options.get("dtype")
-    if lora is not None and isinstance(dtype, torch.dtype) and not quantization:
+    has_lora = find_file(path, LORA_CONFIG, **hub) is not None
+    in_float = has_lora and isinstance(dtype, torch.dtype) and "quantization_config" not in options
+    if in_float:
         options["dtype"] = torch.float32  # in which LoRA is merged, so that the result does not depend on the dtype asked for
+    model = load_trainable(path, config, **options)
+    if isinstance(model, PeftModel):
+        model = model.merge_and_unload()
+        model = model.to(dtype) if in_float else model
+    return model.eval()
+
+
+def load_trainable(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausalLM | PeftModel:
+    """Load a checkpoint as training goes on from it: its LoRA stays beside the bases, under PEFT.
+
+    Raises:
+        UserError: As `load_light`.
+    """
+    if not config.has_bases:
+        return E2LLMForCausalLM.from_pretrained(path, config=config, **options)
+    quantization = _pop_quantization(options)
+    hub = bases.hub_options(options)
+    lora = find_file(path, LORA_CONFIG, **hub)
     encoder = bases.load_encoder(config.encoder_name, **_revised(options, config.encoder_revision))  # type: ignore[arg-type]
     decoder = bases.load_decoder(config.decoder_name, **_revised(options, config.decoder_revision), **quantization)  # type: ignore[arg-type]
     if (generation := find_file(path, "generation_config.json", **hub)) is not None:
@@ -111,12 +132,11 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
             raise UserError(f"`{path}`: {ADAPTER_FILE} does not fit its config.json (missing: {missing[:3]}, unexpected: {unexpected[:3]}).")
     elif config.trained and lora is None:
         raise UserError(f"`{path}` holds no {ADAPTER_FILE}, though its config.json says that the adapter is trained; copy the whole folder.")
-    if lora is not None:
-        # The hub's other files of the folder are fetched by PEFT itself.
-        source = {"model_id": str(Path(lora).parent)} if os.path.isdir(path) else {"model_id": path, "subfolder": LORA_FOLDER}
-        model = PeftModel.from_pretrained(model, **source).merge_and_unload()
-        model = model.to(dtype) if isinstance(dtype, torch.dtype) and not quantization else model
-    return model.eval()
+    if lora is None:
+        return model
+    # The hub's other files of the folder are fetched by PEFT itself.
+    source = {"model_id": str(Path(lora).parent)} if os.path.isdir(path) else {"model_id": path, "subfolder": LORA_FOLDER}
+    return PeftModel.from_pretrained(model, is_trainable=True, **source)
 
 
 def attach_lora(model: E2LLMForCausalLM, rank: int = 16, alpha: int = 32, dropout: float = 0.0, **options: Any) -> PeftModel:
@@ -225,6 +245,10 @@ def _load_adapter(model: E2LLMForCausalLM, file: str) -> tuple[list[str], list[s
 def _revised(options: dict[str, Any], revision: str | None) -> dict[str, Any]:
     options = {name: value for name, value in options.items() if name != "revision"}
     return options | ({"revision": revision} if revision else {})
+
+
+def _pop_quantization(options: dict[str, Any]) -> dict[str, Any]:
+    return {"quantization_config": options.pop("quantization_config")} if "quantization_config" in options else {}
 
 
 def _absolute(name: str) -> str:

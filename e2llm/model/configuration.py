@@ -14,7 +14,9 @@ class E2LLMConfig(PreTrainedConfig):
         encoder_name, decoder_name: Where the base weights come from: a folder, a hub name, or `package:MODULE/PATH` for weights
             inside an installed package. Set, they make `save_pretrained` store the trained parts alone.
         encoder_revision, decoder_revision: Hub revisions of the two, or None.
-        adapter: Registered adapter: "linear", "mlp" (paper v1) or "vpma" (EMNLP version).
+        encoder_layers: Which hidden states of the encoder the adapter reads, side by side: 0 is the encoder's input embeddings, -1 its last layer,
+            which must come last; None for the last layer alone, as the paper has it.
+        adapter: Registered adapter: "linear", "mlp" (paper v1), "vpma" (EMNLP version) or "residual".
         pooling: Registered pooling: "mean", "cls", "attention" or "tokens".
         adapter_heads: Attention heads of "vpma" (the paper finds 4 best).
         soft_token_norm: Mean norm of the decoder's input embeddings; soft tokens are scaled to it.
@@ -40,6 +42,7 @@ class E2LLMConfig(PreTrainedConfig):
     encoder_revision: str | None = None
     decoder_name: str | None = None
     decoder_revision: str | None = None
+    encoder_layers: list[int] | None = None
     adapter: str = "mlp"
     pooling: str = "mean"
     adapter_heads: int = 4

@@ -72,6 +72,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         config.encoder_config, config.text_config = self.encoder.config, self.decoder.config
         d_enc = self.encoder.config.get_text_config().hidden_size
         d_dec = int(self.get_input_embeddings().weight.shape[-1])  # type: ignore[index]
+        d_enc *= len(config.encoder_layers or [-1])
         pooling = POOLINGS[check_choice("pooling", config.pooling, list(POOLINGS))](d_enc)
         adapter = ADAPTERS[check_choice("adapter", config.adapter, list(ADAPTERS))]
         self.adapter = adapter(pooling, d_enc, d_dec, config.soft_token_norm, config.adapter_heads)
@@ -102,10 +103,15 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         """Run the encoder on chunks.
 
         Shape:
-            input_ids, attention_mask (n_rows, chunk_len) -> chunk states (n_rows, chunk_len, d_enc)
+            input_ids, attention_mask (n_rows, chunk_len) -> chunk states (n_rows, chunk_len, d_enc), d_enc for each of `config.encoder_layers`
+            side by side, the last layer's last
         """
-        device = self.encoder.device
-        return self.encoder(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device)).last_hidden_state
+        inputs = {"input_ids": input_ids.to(self.encoder.device), "attention_mask": attention_mask.to(self.encoder.device)}
+        layers = self.config.encoder_layers
+        if not layers:
+            return self.encoder(**inputs).last_hidden_state
+        hidden = self.encoder(**inputs, output_hidden_states=True).hidden_states
+        return torch.cat([hidden[layer] for layer in layers], -1)
 
     def compress(self, chunk_input_ids: Tensor, chunk_attention_mask: Tensor, chunk_soft_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a batch of documents and turn their chunk states into soft tokens.
@@ -152,8 +158,11 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
                 f"`input_ids` holds {n_wanted.tolist()} placeholders per row (id {self.config.placeholder_id}) for {n_given.tolist()} soft tokens; "
                 "the two must be equal: build both with the processor."
             )
-        if soft_tokens is None or not placeholders.any():
+        if soft_tokens is None:
             return embeddings
+        if not placeholders.any():
+            # Several processes that train together must have the same graph, also where a batch has no chunk.
+            return embeddings + soft_tokens.sum().to(embeddings) * 0 if soft_tokens.requires_grad else embeddings
         return embeddings.masked_scatter(placeholders.unsqueeze(-1), soft_tokens[soft_mask].to(embeddings))
 
     def forward(

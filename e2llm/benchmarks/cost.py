@@ -1,0 +1,23 @@
+"""Cost: what reading and answering take as the document grows; the answers are not scored."""
+
+from typing import ClassVar
+
+from e2llm.benchmarks.base import Benchmark, Sample
+from e2llm.benchmarks.data import CHARS_PER_TOKEN, Data, repeat
+
+QUESTION = "What is this document about?"
+LENGTHS = {"quick": (1_000, 4_000, 16_000), "full": tuple(2**power * 1_000 for power in range(11))}
+
+
+class Cost(Benchmark):
+    """Ask one question about documents of growing length, from 1,000 tokens to a million at the full scale."""
+
+    name: ClassVar[str] = "cost"
+    metrics: ClassVar[tuple[str, ...]] = ()
+    max_new_tokens: ClassVar[int] = 16
+
+    def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
+        """Return one sample per length."""
+        name, text = data.haystack()
+        lengths = LENGTHS[scale]
+        return [Sample(f"{n}", repeat(text, n * CHARS_PER_TOKEN), QUESTION, ("",), {"length": n, "haystack": name}) for n in lengths]

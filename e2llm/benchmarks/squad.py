@@ -1,0 +1,39 @@
+"""SQuAD: a phrase of a paragraph (Rajpurkar et al. 2016), among other paragraphs so that the document is long."""
+
+import random
+from typing import ClassVar
+
+from e2llm.benchmarks.base import QuestionBenchmark, Sample
+from e2llm.benchmarks.data import Data
+
+N_QUESTIONS = {"quick": 4, "full": 200}
+PARAGRAPHS = {"quick": (1, 16), "full": (1, 4, 16, 64)}
+
+
+class Squad(QuestionBenchmark):
+    """Answer in a few words from 1 to 64 paragraphs; the group "paragraphs" tells how many."""
+
+    name: ClassVar[str] = "squad"
+    metrics: ClassVar[tuple[str, ...]] = ("f1", "exact_match")
+    perplexity: ClassVar[bool] = True
+    datasets: ClassVar[tuple[str, ...]] = ("squad", "squad_v2_dev")
+
+    def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
+        """Return a question on each of some paragraphs, as often as there are lengths; the other paragraphs are drawn by chance."""
+        documents = self.documents(data)
+        rng = random.Random(seed)
+        rng.shuffle(documents)
+        chosen = [own[0] for own in documents[: N_QUESTIONS[scale]]]
+        texts = [own[0].document for own in documents]
+        return [_among(sample, rng, texts, n) for n in PARAGRAPHS[scale] for sample in chosen]
+
+
+def _among(sample: Sample, rng: random.Random, texts: list[str], n: int) -> Sample:
+    """Put a sample's paragraph at a random place among others, of which none holds its answer."""
+    wanted = [answer.lower() for answer in sample.answers]
+    others: list[str] = []
+    for text in rng.sample(texts, min(len(texts), 8 * n)):
+        if len(others) < n - 1 and text != sample.document and not any(answer in text.lower() for answer in wanted):
+            others.append(text)
+    others.insert(rng.randint(0, len(others)), sample.document)
+    return Sample(f"{sample.id}-{n}", "\n\n".join(others), sample.question, sample.answers, {"paragraphs": n})

@@ -1,0 +1,67 @@
+"""`e2llm evaluate`: measure a pair and its rivals on benchmarks."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from e2llm.cli import options
+from e2llm.cli.options import console, say
+
+MISSING_CODE = 3
+
+
+def evaluate(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; what it holds is kept, and an interrupted run goes on there.")],
+    model: options.Model = "smol",
+    methods: Annotated[
+        str, typer.Option("--methods", help='Names with commas between, or "all"; hyper-parameters after colons: e2llm:ratio=16:expand=2,rag.')
+    ] = "all",
+    benchmarks: Annotated[str, typer.Option("--benchmarks", help='Names with commas between, or "all".')] = "all",
+    scale: Annotated[str, typer.Option("--scale", help="quick (about 30 minutes on two cores) or full (the paper's sizes).")] = "quick",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder of local data sets, a folder each with dev.jsonl. Default: the hub.", envvar="E2LLM_DATA"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of samples.")] = 0,
+    limit_s: Annotated[
+        float, typer.Option("--limit-s", help="Longest that one document with one question may take, in seconds, as predicted.")
+    ] = 600.0,
+    dtype: options.DType = None,
+    device: options.Device = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Measure a pair and its rivals on benchmarks; `e2llm report` makes tables and figures of the results.
+
+    Exit code 3 where a method or a benchmark could not be had; the others have run.
+    """
+    options.quiet()
+    from e2llm.benchmarks import BENCHMARKS
+    from e2llm.benchmarks.data import Data
+    from e2llm.evaluation import runner
+    from e2llm.methods import METHODS
+
+    chosen_methods = list(METHODS) if methods == "all" else methods.split(",")
+    chosen_benchmarks = list(BENCHMARKS) if benchmarks == "all" else benchmarks.split(",")
+    runner.check_names(chosen_methods, chosen_benchmarks, scale)
+    local = Data(data)
+    pair = options.load_model(model, dtype, device, trust_remote_code)
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=console)
+    task = bar.add_task("Measuring ...", total=None)
+    with ExitStack() as stack:
+
+        def progress(done: int, total: int, what: str) -> None:
+            if not bar.live.is_started:  # only now: an error before it is a line alone
+                stack.enter_context(bar)
+            bar.update(task, completed=done, total=total, description=what)
+
+        outcome = runner.evaluate(pair, chosen_methods, chosen_benchmarks, output, scale, seed, local, limit_s, progress)
+    kept = f", {outcome.n_kept:,} were there" if outcome.n_kept else ""
+    say(f"{outcome.path}: {outcome.n_done:,} cells measured, {outcome.n_skipped:,} could not run{kept}.")
+    for name, reason in outcome.missing.items():
+        say(f"e2llm: {name} could not be had: {reason}")
+    if outcome.missing:
+        raise typer.Exit(MISSING_CODE)

@@ -1,0 +1,30 @@
+"""`e2llm train`: train a pair as a recipe says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from e2llm.cli import options
+from e2llm.cli.options import say
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file: pair, sources, stages (see docs/training.md).")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the recipe's output folder.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run, in place of the recipe's.", file_okay=False)] = None,
+) -> None:
+    """Train a pair: checkpoints, log, curves and the trained pair go to the recipe's output folder."""
+    from dataclasses import replace
+
+    options.quiet()
+    from e2llm.training.recipe import Recipe
+    from e2llm.training.stages import is_main_process
+    from e2llm.training.stages import train as run
+
+    read = Recipe.read(recipe)
+    if output is not None:
+        read = replace(read, output=str(output))
+    pair = run(read, resume, say)
+    if is_main_process():
+        say(f'Trained: {pair}. Ask it: e2llm ask FILE -m {pair} -q "..."')

@@ -1,0 +1,97 @@
+"""The report: tables, figures and one page, made of result files and of nothing else. No torch here."""
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from e2llm.evaluation.results import Results, read_results
+from e2llm.evaluation.tables import make_tables
+
+_STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; white-space: nowrap }
+th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd } th:first-child, td:first-child { text-align: left }
+td:last-child, th:last-child { text-align: left } svg { max-width: 100%; height: auto } p { color: #555 }"""
+
+
+def make_report(folders: Sequence[Path], output: Path, seed: int = 0) -> list[Path]:
+    """Write tables (Markdown, LaTeX, CSV), figures (PNG, SVG) and `index.html`, which holds all of them.
+
+    Args:
+        folders: Folders of results; where they are of several models, methods carry the model's name.
+        output: Folder to write; earlier reports in it are replaced.
+        seed: Of the bootstrap.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: A folder holds no results, or a damaged file.
+        MissingPackageError: matplotlib is not installed.
+    """
+    from e2llm.evaluation.plots import make_figures, save
+
+    results = _join([read_results(folder) for folder in folders])
+    written = []
+
+    def write(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        written.append(path)
+
+    facts, page = _facts(results), []
+    tables = make_tables(results, seed)
+    for table in tables:
+        write(output / "tables" / f"{table.name}.md", table.markdown())
+        write(output / "tables" / f"{table.name}.tex", table.latex())
+        write(output / "tables" / f"{table.name}.csv", table.csv())
+    for name, title, figure in make_figures(results, seed):
+        (output / "figures").mkdir(parents=True, exist_ok=True)
+        for kind in ("png", "svg"):
+            written.append(output / "figures" / f"{name}.{kind}")
+            save(figure, written[-1], kind)
+        drawing = io.StringIO()
+        save(figure, drawing, "svg")
+        page.append(f"<h3>{html.escape(title)}</h3>\n{_scoped(drawing.getvalue(), name)}")
+    write(output / "report.md", "# Results\n\n" + "".join(f"- {fact}\n" for fact in facts) + "\n" + "\n".join(table.markdown() for table in tables))
+    items = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)
+    body = "\n".join([*page, *(table.html() for table in tables)])
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>e2llm: results</title><style>{_STYLE}</style>'
+    write(output / "index.html", f"<!doctype html><html lang=en><head>{head}</head><body><h1>Results</h1><ul>{items}</ul>\n{body}</body></html>\n")
+    return written
+
+
+def _join(parts: list[Results]) -> Results:
+    """Put the results of several folders into one."""
+    models = {run["digest"]: run["model"] for part in parts for run in part.runs}
+    joined = Results()
+    for part in parts:
+        mark = f" @ {part.runs[0]['model']}" if len(models) > 1 and part.runs else ""
+        joined.runs += [run | {"methods": {spec + mark: facts for spec, facts in run["methods"].items()}} for run in part.runs]
+        joined.cells += [cell | {"method": cell["method"] + mark, "model": mark} for cell in part.cells]
+        joined.missing |= part.missing
+    return joined
+
+
+def _facts(results: Results) -> list[str]:
+    """Say what was measured, on what, and what is missing."""
+    facts = []
+    for run in results.runs:
+        machine, versions = run["machine"], ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+        trained = "" if run["pair"]["trained"] else ", untrained"
+        where = f"{machine['cpu']}, {machine['cores']} cores, {run['device']}, {run['dtype']}, {run['threads']} threads"
+        facts.append(
+            f"{run['started']}: model {run['model'] or run['digest'][:12]}{trained} ({run['pair']['encoder_name']} + {run['pair']['decoder_name']}), "
+            f"scale {run['scale']}, seed {run['seed']}; {where}; commit {run['commit'] or 'unknown'}; {versions}"
+        )
+    n_skipped = sum("skipped" in cell for cell in results.cells)
+    facts.append(f"{len(results.cells) - n_skipped:,} cells measured, {n_skipped:,} could not run (why stands in the tables)")
+    return facts + [f"{name} could not be had: {reason}" for name, reason in results.missing.items()]
+
+
+def _scoped(svg: str, name: str) -> str:
+    """Return a drawing to stand in a page beside others: without its XML head, its ids its own."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    return re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)

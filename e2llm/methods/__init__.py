@@ -1,0 +1,68 @@
+"""E2LLM and every rival, one file each, behind the one interface of `base.Method`.
+
+A method is named as in `METHODS`, with other hyper-parameters after colons where they are wanted: `e2llm:ratio=16:expand=2`.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+
+from e2llm.answering import E2LLM
+from e2llm.checks import check_choice
+from e2llm.errors import UserError
+from e2llm.methods.base import Method
+from e2llm.methods.e2llm import SoftTokenReading
+from e2llm.methods.full_text import BaseFullText, FullText
+from e2llm.methods.lm_infinite import LmInfinite
+from e2llm.methods.no_document import NoDocument
+from e2llm.methods.ntk import DynamicNtk
+from e2llm.methods.rag import Rag
+from e2llm.methods.resonance import Resonance
+from e2llm.methods.streaming_llm import StreamingLlm
+from e2llm.methods.truncation import Truncation
+from e2llm.methods.yarn import Yarn
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "no-document": NoDocument,
+    "e2llm": SoftTokenReading,
+    "e2llm-paper": partial(SoftTokenReading, ratio="chunk", expand=0),
+    "e2llm-4": partial(SoftTokenReading, ratio=4, expand=0),
+    "e2llm-16": partial(SoftTokenReading, ratio=16, expand=0),
+    "e2llm-64": partial(SoftTokenReading, ratio=64, expand=0),
+    "head": partial(Truncation, keeps="head"),
+    "tail": partial(Truncation, keeps="tail"),
+    "ends": partial(Truncation, keeps="ends"),
+    "rag": Rag,
+    "yarn": Yarn,
+    "ntk": DynamicNtk,
+    "resonance": Resonance,
+    "streaming-llm": StreamingLlm,
+    "lm-infinite": LmInfinite,
+    "full-text-base": BaseFullText,
+    "full-text": FullText,
+}
+
+
+def make_method(spec: str, pair: E2LLM) -> Method:
+    """Make a method from its name, with hyper-parameters after colons where they differ from its own.
+
+    Raises:
+        UserError: The name or a hyper-parameter is unknown; the nearest is suggested.
+    """
+    name, *changes = spec.split(":")
+    make = METHODS[check_choice("methods", name, list(METHODS))]
+    settings = {}
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals:
+            raise UserError(f"`methods` (={spec!r}): {change!r} must have the form FIELD=VALUE, as in e2llm:ratio=16:expand=2.")
+        check_choice(f"methods: {name}", field, list(make(pair).settings))
+        settings[field] = _value(value)
+    return make(pair, **settings)
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

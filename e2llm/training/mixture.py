@@ -1,0 +1,198 @@
+"""Deal records out to batches: which task, which source, which record, which ratio. Everything is a function of the seed and the batch's index.
+
+A batch is one task at one ratio. Batches are planned a pool at a time: the samples of a pool that share task and ratio are sorted by length and
+cut into batches of about equal work, so that little of a batch is padding. Since batch i does not depend on what was dealt before, training
+goes on at the exact sample after an interruption, with any number of processes.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from e2llm.errors import UserError
+from e2llm.model.processing import E2LLMProcessor
+from e2llm.training.data.records import Record
+from e2llm.training.data.sources import Source
+from e2llm.training.recipe import Stage
+from e2llm.training.tasks import TASKS, Draw, Sample
+from e2llm.training.tasks.base import Others
+
+POOL_BATCHES = 128
+# Records of which a task makes nothing (too short, blank) are passed over, this many in a row.
+_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one task at one ratio."""
+
+    task: str
+    ratio: float | str
+    samples: list[Sample]
+
+
+class Mixture(Dataset[Batch]):
+    """The batches of a stage by index.
+
+    Args:
+        stage: Which tasks, ratios and lengths.
+        sources: Where records come from.
+        processor: The pair's.
+        n_batches: How many batches there are.
+        seed: Of every draw.
+        curriculum: Whether the number of chunks grows; validation draws from the whole range at once.
+    """
+
+    def __init__(
+        self, stage: Stage, sources: Sequence[Source], processor: E2LLMProcessor, n_batches: int, seed: int, curriculum: bool = True
+    ) -> None:
+        self.stage, self.processor, self.n_batches, self.seed, self.curriculum = stage, processor, n_batches, seed, curriculum
+        self.tasks = [name for name, settings in stage.tasks.items() if settings.share > 0]
+        self.sources = {name: _sources_of(name, stage, sources, stage_seed(str(seed), name)) for name in self.tasks}
+        shares = np.array([stage.tasks[name].share for name in self.tasks])
+        self._task_of = _deal(shares, n_batches)
+        self._ordinals = _ordinals(self._task_of)
+        self._pool = lru_cache(maxsize=2)(self._make_pool)
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._pool(index // POOL_BATCHES)[index % POOL_BATCHES]
+
+    def __getitems__(self, indices: list[int]) -> list[Batch]:
+        """Return several batches, as the loader asks for them."""
+        return [self[index] for index in indices]
+
+    def _make_pool(self, pool: int) -> list[Batch]:
+        rng = np.random.default_rng([self.seed, pool])
+        # The last pool ends where the batches end: a few batches, such as those of a validation, have every task and ratio too.
+        places = range(pool * POOL_BATCHES, min((pool + 1) * POOL_BATCHES, self.n_batches))
+        groups: dict[tuple[int, int], list[int]] = {}
+        for place in places:
+            task = int(self._task_of[place])
+            groups.setdefault((task, self._ratio(task, int(self._ordinals[place]))), []).append(place)
+        batches = []
+        for (task, ratio), own in groups.items():
+            name = self.tasks[task]
+            size = self.stage.tasks[name].batch_size or self.stage.batch_size
+            ordinals = [int(self._ordinals[place]) for place in own]
+            samples = [
+                self._sample(name, ordinal * size + item, self.stage.ratios[ratio], place)
+                for place, ordinal in zip(own, ordinals, strict=True)
+                for item in range(size)
+            ]
+            batches += [Batch(name, self.stage.ratios[ratio], part) for part in cut_by_length(samples, len(own))]
+        return [batches[int(index)] for index in rng.permutation(len(batches))]
+
+    def _ratio(self, task: int, ordinal: int) -> int:
+        """Draw the ratio of a task's batch with this number: each is drawn once before any is drawn again."""
+        turn, place = divmod(ordinal, len(self.stage.ratios))
+        return int(np.random.default_rng([self.seed, task, turn, 1]).permutation(len(self.stage.ratios))[place])
+
+    def _sample(self, name: str, ordinal: int, ratio: float | str, place: int) -> Sample:
+        """Make the sample with this number among all the samples of a task."""
+        task, rng = TASKS[name], np.random.default_rng([self.seed, self.tasks.index(name), ordinal])
+        source, index = self.sources[name].record(ordinal)
+        draw = Draw(self.processor, rng, ratio, self.n_chunks(name, place), self.stage.max_answer_tokens, self.stage.max_positions)
+        others = _Others(source, rng)
+        for _ in range(_TRIES):
+            sample = task.make(source[index], draw, others)
+            if sample is not None:
+                return sample
+            index = int(rng.integers(len(source)))
+        raise UserError(
+            f"`sources`: {_TRIES} records of {source.name!r} in a row give no sample for the task {name!r}; run `e2llm data check` on it."
+        )
+
+    def n_chunks(self, task: str, place: int) -> int:
+        """Return the most chunks that a sample of the batch at `place` has: the curriculum."""
+        fewest, most = self.stage.tasks[task].chunks or self.stage.chunks
+        if not self.curriculum or not self.stage.chunks_growth:
+            return most
+        progress = min(1.0, place / max(1.0, self.stage.chunks_growth * self.n_batches))
+        return fewest + round((most - fewest) * progress)
+
+
+class _Sources:
+    """The sources of a task, drawn from by their weights; each gives its records in an order of its own, all before any again."""
+
+    def __init__(self, sources: list[Source], seed: int) -> None:
+        self.sources, self.seed = sources, seed
+        self.weights = np.array([source.weight for source in sources], float)
+        self._dealt = np.zeros(0, np.int64)
+        self._numbers = np.zeros(0, np.int64)
+
+    def record(self, ordinal: int) -> tuple[Source, int]:
+        """Return which source, and which of its records, the sample with this number is made from."""
+        if ordinal >= len(self._dealt):
+            self._dealt = _deal(self.weights, max(4096, 2 * ordinal))
+            self._numbers = _ordinals(self._dealt)
+        which = int(self._dealt[ordinal])
+        source, number = self.sources[which], int(self._numbers[ordinal])
+        epoch, place = divmod(number, len(source))
+        return source, int(self._order(which, epoch)[place])
+
+    @lru_cache(maxsize=64)  # noqa: B019 - lives as long as the stage
+    def _order(self, which: int, epoch: int) -> np.ndarray:
+        return self.sources[which].permutation(self.seed + which, epoch)
+
+
+class _Others(Others):
+    def __init__(self, source: Source, rng: np.random.Generator) -> None:
+        self.source, self.rng = source, rng
+
+    def next(self) -> Record:
+        return self.source[int(self.rng.integers(len(self.source)))]
+
+
+def cut_by_length(samples: list[Sample], n_batches: int) -> list[list[Sample]]:
+    """Sort samples by length and cut them into `n_batches` batches of about equal work, none empty."""
+    ordered = sorted(samples, key=lambda sample: -sample.n_positions)
+    done = np.cumsum([sample.n_positions for sample in ordered])
+    cuts, last = [], 0
+    for batch in range(1, n_batches):
+        wanted = int(np.searchsorted(done, done[-1] * batch / n_batches))
+        last = min(max(wanted, last + 1), len(ordered) - (n_batches - batch))
+        cuts.append(last)
+    return [ordered[start:end] for start, end in zip([0, *cuts], [*cuts, len(ordered)], strict=True)]
+
+
+def _sources_of(name: str, stage: Stage, sources: Sequence[Source], seed: int) -> _Sources:
+    task, wanted = TASKS[name], stage.tasks[name].sources
+    if wanted is not None and (unknown := set(wanted) - {source.name for source in sources}):
+        raise UserError(f"`tasks.{name}.sources` names {sorted(unknown)[0]!r}, and the sources are {', '.join(source.name for source in sources)}.")
+    usable = [source for source in sources if source.weight > 0 and (source.name in wanted if wanted is not None else True)]
+    own = [source for source in usable if source.kind == task.kind]
+    if task.kind == "text" and (wanted is not None or not own):
+        own = usable  # the documents of question records are texts too
+    if not own:
+        raise UserError(f"`tasks.{name}` of stage {stage.name!r} reads {task.kind} records, and no source has any; add one to `sources`.")
+    return _Sources(own, seed)
+
+
+def stage_seed(*names: str) -> int:
+    """Return a number that depends on all of the names, and on nothing else."""
+    return int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:4], "big") % 2**31
+
+
+def _deal(weights: np.ndarray, n: int) -> np.ndarray:
+    """Deal `n` places out by weight, evenly: in any stretch each gets its share to within a few. A longer deal begins as a shorter one does."""
+    shares = weights / weights.sum()
+    counts = np.ceil(n * shares).astype(int) + len(shares)
+    # The j-th place of one with share p is due at (j + 1/2) / p.
+    due = np.concatenate([(np.arange(count) + 0.5) / share for count, share in zip(counts, shares, strict=True)])
+    return np.repeat(np.arange(len(shares)), counts)[np.argsort(due, kind="stable")][:n]
+
+
+def _ordinals(dealt: np.ndarray) -> np.ndarray:
+    """Return, for each place, how many places before it went to the same one."""
+    result = np.empty(len(dealt), np.int64)
+    for which in np.unique(dealt):
+        own = dealt == which
+        result[own] = np.arange(own.sum())
+    return result

@@ -1,0 +1,387 @@
+"""Run a recipe: stage after stage, each from the best checkpoint of the one before, and the trained pair at the end (paper section 3.2)."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import nn
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+
+from e2llm.errors import E2LLMError, UserError
+from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, assembling, bases
+from e2llm.model.modeling import LORA_TARGETS
+from e2llm.pairs import find_pair
+from e2llm.training.attention import attend_in_float32
+from e2llm.training.collator import Collator
+from e2llm.training.data.sources import Source, open_source
+from e2llm.training.mixture import Mixture, stage_seed
+from e2llm.training.objective import Objective
+from e2llm.training.recipe import Recipe, Stage
+from e2llm.training.trainer import COMPLETE_FILE, Lines, StageTrainer, last_checkpoint, load_trained, mark_complete, part_of, writing
+
+RECIPE_FILE = "recipe.json"
+PAIR_FOLDER = "pair"
+_VALIDATION_SEED = 10_007
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = print) -> Path:
+    """Train a pair as a recipe says; return the folder of the trained pair.
+
+    Args:
+        recipe: What to train.
+        resume: Go on with an interrupted run in `recipe.output`; so does a process that torchrun starts again after a failure.
+        say: Takes one line at a time of what happens.
+
+    Raises:
+        UserError: The output folder holds a run and `resume` is not set, or the recipe is not the one that the run began with.
+        DivergedError: The loss is no longer a number; checkpoints stay.
+        KeyboardInterrupt: The run was interrupted; a checkpoint has been written.
+    """
+    output = Path(recipe.output)
+    main = is_main_process()
+    say = say if main else lambda line: None
+    if main:  # alone: the others may come when it has begun already
+        _check(output, recipe, resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0)
+    sources, validation = _sources(recipe)
+    set_seed(recipe.seed)  # of LoRA's first weights
+    model, processor = load(recipe)
+    objective = Objective(model, recipe)
+    trained = [name for stage in recipe.stages for name in _choose(objective, recipe, stage)]
+    _check_window(objective.base.config.decoder_window, recipe)
+    if main:
+        _begin(output, recipe)
+    if recipe.gradient_checkpointing:
+        checkpoint_gradients(objective)
+    say(f"Training {sum(p.numel() for n, p in objective.named_parameters() if n in set(trained)):,} parameters on {_count(sources)}.")
+    with _interruptible() as interruption:
+        for number, stage in enumerate(recipe.stages, 1):
+            folder = output / f"{number}-{stage.name.replace(' ', '-')}"
+            if (folder / COMPLETE_FILE).exists():
+                load_trained(objective, folder)
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            run_stage(objective, processor, recipe, stage, folder, sources, validation, trained, [interruption, Lines(folder, stage, say)])
+            if interruption.wanted:
+                raise KeyboardInterrupt
+    pair = output / PAIR_FOLDER
+    if main:
+        save(objective, processor, recipe, pair)
+        _plot(output, say)
+    return pair
+
+
+def run_stage(
+    objective: Objective,
+    processor: E2LLMProcessor,
+    recipe: Recipe,
+    stage: Stage,
+    folder: Path,
+    sources: Sequence[Source],
+    validation: Sequence[Source],
+    trained: list[str],
+    callbacks: list[TrainerCallback],
+) -> None:
+    """Train one stage, and leave the best of it in the model and in `folder`."""
+    objective.stage = stage
+    _choose(objective, recipe, stage)
+    seed = stage_seed(str(recipe.seed), stage.name)
+    set_seed(seed)
+    args = training_arguments(recipe, stage, folder)
+    mixture = Mixture(stage, sources, processor, stage.steps * stage.accumulation * args.world_size, seed)
+    ratios = tuple(dict.fromkeys(stage.ratios))
+    n_validation = -(-recipe.validation_samples * len(mixture.tasks) * len(ratios) // stage.batch_size)
+    equal = {name: replace(own, share=float(own.share > 0), batch_size=None) for name, own in stage.tasks.items()}
+    held_out = Mixture(replace(stage, tasks=equal, ratios=ratios), validation, processor, n_validation, _VALIDATION_SEED, curriculum=False)
+    if stage.patience is not None:
+        callbacks = [*callbacks, EarlyStoppingCallback(stage.patience)]
+    trainer = StageTrainer(objective, stage, args, mixture, held_out, Collator(processor), trained, callbacks)
+    checkpoint = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.state.global_step < stage.steps and not trainer.control.should_training_stop:
+        raise E2LLMError(f"stage {stage.name!r} ended at step {trainer.state.global_step} of {stage.steps}; go on with --resume.")
+    interrupted = any(isinstance(callback, Interruption) and callback.acted for callback in callbacks)
+    if not interrupted:
+        with writing(folder):
+            trainer.save_model(str(folder))
+            trainer.accelerator.wait_for_everyone()
+            if args.should_save:
+                mark_complete_stage(folder)
+        trainer.accelerator.wait_for_everyone()
+
+
+def checkpoint_gradients(objective: Objective) -> None:
+    """Let both pretrained parts compute their layers again in the backward pass, in place of keeping what they put out."""
+    for part in (objective.base.encoder, objective.base.decoder):
+        part.gradient_checkpointing_enable({"use_reentrant": False})
+        part.enable_input_require_grads()
+
+
+def mark_complete_stage(folder: Path) -> None:
+    """Say that a stage is whole, and let go of its checkpoints, whose best the folder itself holds."""
+    checkpoints = list(folder.glob("checkpoint-*"))
+    for path in checkpoints:
+        shutil.rmtree(path, ignore_errors=True)
+    mark_complete(folder)
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed memory for the next batch: given back and fetched anew, its pages cost a third of the time on a CPU."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another system, another allocator
+        return
+    for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+        mallopt(option, 2**31 - 1)
+
+
+def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
+    """Load the pair that a recipe names, with LoRA where it is to be trained."""
+    device = bases.default_device()
+    dtype = getattr(torch, recipe.dtype) if recipe.dtype else bases.default_dtype(device)
+    options: dict[str, Any] = {"dtype": dtype}
+    if recipe.quantize:
+        options["quantization_config"] = _quantization(dtype)
+    fields = dict(recipe.pair)
+    name = fields.pop("model", None)
+    if name is not None:
+        path = find_pair(str(name))
+        config = E2LLMConfig.from_pretrained(path)
+        model: E2LLMForCausalLM | PeftModel = assembling.load_trainable(path, config, **options)
+        processor = assembling.load_processor(path, config)
+    else:
+        model, processor = assembling.assemble(fields.pop("encoder"), fields.pop("decoder"), **fields, **options)
+    modes = {"encoder": recipe.encoder, "decoder": recipe.decoder}
+    trains = {part for stage in recipe.stages for part in stage.learning_rates}
+    lora = [part for part in modes if part in trains and modes[part].mode == "lora"]
+    if lora and not isinstance(model, PeftModel):
+        targets = LORA_TARGETS.replace("(encoder|decoder)", f"({'|'.join(lora)})")
+        ranks = {rf"{part}\..*": modes[part].rank for part in lora}
+        alphas = {rf"{part}\..*": modes[part].alpha or 2 * modes[part].rank for part in lora}
+        model = assembling.attach_lora(
+            model,
+            rank=modes[lora[-1]].rank,
+            alpha=int(alphas[rf"{lora[-1]}\..*"]),
+            dropout=modes[lora[-1]].dropout,
+            target_modules=targets,
+            rank_pattern=ranks,
+            alpha_pattern=alphas,
+        )
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base.adapter.float()
+    if device == "cpu" and dtype == torch.bfloat16:
+        attend_in_float32(base.encoder)
+    for part in trains & modes.keys():
+        if modes[part].mode == "full":
+            getattr(base, part).float()
+    for module in model.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):
+            module.cast_input_dtype_enabled = False  # autocast sees to it, without a copy in float32 of every input
+    return model, processor
+
+
+def save(objective: Objective, processor: E2LLMProcessor, recipe: Recipe, folder: Path) -> None:
+    """Write the trained pair: adapter and LoRA beside the names of the bases, or every weight where a base was trained in full."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    objective.base.config.trained = True
+    dtype = getattr(torch, recipe.save_dtype)
+    for parameter in objective.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    model: Any = objective.model
+    if isinstance(model, PeftModel) and not objective.base.holds_bases(lora=False):
+        model = model.merge_and_unload()
+    with writing(folder):
+        assembling.save_pair(model, processor, temporary)
+        for weights in temporary.rglob("*.safetensors"):  # which safetensors makes for its owner alone
+            shutil.copymode(temporary / "config.json", weights)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+
+
+def training_arguments(recipe: Recipe, stage: Stage, folder: Path) -> TrainingArguments:
+    """Turn a recipe and a stage into transformers' arguments; `recipe.trainer` has the last word."""
+    on_cpu = bases.default_device() == "cpu"
+    dtype = getattr(torch, recipe.dtype) if recipe.dtype else bases.default_dtype(bases.default_device())
+    schedule = {"constant": "constant_with_warmup"}.get(stage.schedule, stage.schedule)
+    settings: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": stage.steps,
+        "per_device_train_batch_size": 1,  # a batch is one item of the mixture
+        "gradient_accumulation_steps": stage.accumulation,
+        "lr_scheduler_type": schedule,
+        "warmup_steps": round(stage.warmup * stage.steps),
+        "max_grad_norm": recipe.max_grad_norm,
+        "weight_decay": 0.0,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "use_cpu": on_cpu,
+        "seed": recipe.seed,
+        "logging_steps": recipe.log_every,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "steps",
+        "eval_steps": stage.evaluate_every,
+        "save_strategy": "steps",
+        "save_steps": stage.evaluate_every,
+        "save_total_limit": 2,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_decisive",
+        "greater_is_better": False,
+        "restore_callback_states_from_checkpoint": True,
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "report_to": list(recipe.report_to) or "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": not on_cpu,
+        "ddp_find_unused_parameters": True,
+    }
+    try:
+        return TrainingArguments(**{**settings, **recipe.trainer})
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise UserError(f"`trainer`: {reason}; name fields of transformers' TrainingArguments and values that they take.") from error
+
+
+class Interruption(TrainerCallback):
+    """Once wanted, save a checkpoint at the end of the step and stop.
+
+    Attributes:
+        wanted: Whether this process was asked to stop.
+        acted: Whether it did, in the middle of a stage.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = self.acted = False
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop after a checkpoint; several processes stop at the same step, whichever of them was asked first."""
+        wanted = self.wanted
+        if args.world_size > 1:
+            flag = torch.tensor(float(wanted), device=args.device)
+            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+            wanted = bool(flag)
+        self.wanted |= wanted
+        if wanted and state.global_step < state.max_steps:
+            self.acted = True
+            control.should_save = control.should_training_stop = True
+
+
+@contextmanager
+def _interruptible() -> Iterator[Interruption]:
+    """Turn the first Ctrl-C, or a request to end, into a checkpoint and a stop; a Ctrl-C after it stops at once."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+
+    def want(number: int, frame: Any) -> None:
+        # torchrun passes a Ctrl-C on as a request to end, which may come after the Ctrl-C itself.
+        if interruption.wanted and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        interruption.wanted = True
+
+    before = {number: signal.signal(number, want) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def is_main_process() -> bool:
+    """Tell whether this is the first of the processes that torchrun or accelerate started, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _check(output: Path, recipe: Recipe, resume: bool) -> None:
+    """Raise `UserError` unless the run can begin in `output`, or go on there."""
+    file = output / RECIPE_FILE
+    if not file.exists():
+        return
+    if not resume:
+        raise UserError(f"`output` (={output}) holds a run already; add --resume to go on with it, or name another folder.")
+    try:
+        old = json.loads(file.read_text(encoding="utf-8"))
+        changed = recipe.difference(old)
+    except (OSError, ValueError) as error:
+        raise UserError(f"`output` (={output}): {RECIPE_FILE} is damaged ({error}); name another folder.") from error
+    if changed:
+        raise UserError(f"`output` (={output}) holds a run of another recipe ({'; '.join(changed[:5])}); change it back, or name another folder.")
+
+
+def _check_window(window: int | None, recipe: Recipe) -> None:
+    for stage in recipe.stages:
+        if window is not None and stage.max_positions + stage.max_answer_tokens > window and set(stage.tasks) != {"alignment"}:
+            raise UserError(
+                f"`max_positions` (={stage.max_positions}) and `max_answer_tokens` (={stage.max_answer_tokens}) of stage {stage.name!r} are together "
+                f"more than the decoder's window of {window} positions; lower one of them."
+            )
+
+
+def _begin(output: Path, recipe: Recipe) -> None:
+    """Write the recipe into `output`, once all that it names has been found."""
+    file = output / RECIPE_FILE
+    if file.exists():
+        return
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(recipe.as_dict(), indent=1) + "\n", encoding="utf-8")
+        temporary.rename(file)
+    except OSError as error:
+        raise UserError(f"`output` (={output}) cannot be written ({error.strerror}); name another folder.") from error
+
+
+def _sources(recipe: Recipe) -> tuple[list[Source], list[Source]]:
+    opened = [open_source(settings) for settings in recipe.sources]
+    if recipe.validation:
+        return opened, [open_source(settings) for settings in recipe.validation]
+    halves = [source.split(recipe.validation_fraction, recipe.seed) for source in opened]
+    return [first for first, _ in halves], [second for _, second in halves]
+
+
+def _choose(objective: nn.Module, recipe: Recipe, stage: Stage) -> list[str]:
+    """Let gradients reach what the stage trains, and nothing else; return the names of those parameters."""
+    full = {part for part, settings in (("encoder", recipe.encoder), ("decoder", recipe.decoder)) if settings.mode == "full"}
+    chosen = []
+    for name, parameter in objective.named_parameters():
+        part = part_of(name)
+        wanted = part in stage.learning_rates and ".original_module." not in name and (part == "adapter" or part in full or "lora_" in name)
+        parameter.requires_grad_(wanted and parameter.is_floating_point())
+        if wanted:
+            chosen.append(name)
+    if nothing := set(stage.learning_rates) - {part_of(name) for name in chosen}:
+        raise UserError(f"`learning_rates.{min(nothing)}` of stage {stage.name!r} trains nothing of this pair: it has no LoRA there.")
+    return chosen
+
+
+def _count(sources: Sequence[Source]) -> str:
+    return ", ".join(f"{source.name} ({len(source):,})" for source in sources)
+
+
+def _quantization(dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+
+
+def _plot(output: Path, say: Callable[[str], None]) -> None:
+    from e2llm.errors import MissingPackageError
+    from e2llm.training.curves import plot
+
+    try:
+        say(f"Curves: {plot(output)}")
+    except MissingPackageError as error:
+        say(f"No curves: {error}")

@@ -1,0 +1,43 @@
+"""Distillation: the decoder that reads the text teaches the decoder that reads soft tokens (KL divergence on the answers)."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from e2llm.training.data.records import Record
+from e2llm.training.tasks.base import Draw, Loss, Others, Sample, Task, answer_logits
+from e2llm.training.tasks.continuation import Continuation
+from e2llm.training.tasks.reasoning import Reasoning
+
+
+class Distillation(Task):
+    """Follow the teacher on the answers to questions: the same decoder, untouched by LoRA, reads the document's text.
+
+    Where the decoder is trained in full, its present self is the teacher.
+    """
+
+    name: ClassVar[str] = "distillation"
+    kind: ClassVar[str] = "question"
+    source: Task = Reasoning()
+
+    def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
+        """Return a sample of the task whose answers are followed, with the teacher's prompt; None where that is too long to read."""
+        sample = self.source.make(record, draw, others)
+        return None if sample is None or len(sample.teacher_ids or []) > draw.max_positions else sample
+
+    def loss(self, model: Any, inputs: dict[str, Tensor]) -> Loss:
+        """Return the KL divergence from teacher to reader, summed over the answers' tokens, in nats."""
+        with torch.no_grad(), model.reading_text():
+            taught = F.log_softmax(answer_logits(model, inputs, "teacher_").float(), -1)
+        read = F.log_softmax(answer_logits(model, inputs).float(), -1)
+        return Loss(F.kl_div(read, taught, log_target=True, reduction="sum"), torch.tensor(len(read), device=read.device))
+
+
+class ContinuationDistillation(Distillation):
+    """Follow the teacher on the continuation of texts."""
+
+    name: ClassVar[str] = "continuation-distillation"
+    kind: ClassVar[str] = "text"
+    source: Task = Continuation()

@@ -1,0 +1,124 @@
+"""Reasoning: answer a question from the soft tokens of a document (paper section 3.2), with some chunks also standing as text.
+
+The prompt is the one that `E2LLM.ask` builds. The expanded chunks are chosen by word overlap with question and answer, now and then without the
+one that holds the answer, as the ranking at the time of asking may miss it too.
+"""
+
+import re
+from typing import ClassVar
+
+import numpy as np
+
+from e2llm.chunking import Span, make_spans
+from e2llm.prompting import Passage, answer_cue, prompt_parts
+from e2llm.training.data.records import QuestionRecord, Record
+from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, prepare
+
+# How often the chunk that holds the answer is not among the expanded ones.
+MISSED = 0.1
+_NAMES = ("document", "report", "notes", "text", "page", "file", "article", "paper")
+
+
+class Reasoning(Task):
+    """Answer from soft tokens alone."""
+
+    name: ClassVar[str] = "reasoning"
+    kind: ClassVar[str] = "question"
+
+    def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
+        """Return a sample: the prompt of `E2LLM.ask`, and one of the record's answers."""
+        assert isinstance(record, QuestionRecord)
+        processor, rng = draw.processor, draw.rng
+        answer = record.answers[int(rng.integers(len(record.answers)))]
+        text, spans, held = _document(record, answer, draw, others)
+        expanded = self.expanded(text, spans, held, record.question, draw)
+        name = _NAMES[int(rng.integers(len(_NAMES)))]
+        passages = [Passage(name, text[start:end], start, end, None) for start, end in _joined(spans, expanded)]
+        around = len(processor.prompt_ids(prompt_parts(record.question, [(name, 0)], passages, cue=answer_cue(processor))))
+        compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
+        parts = prompt_parts(record.question, [(name, compressed.n_soft)], passages, cue=answer_cue(processor))
+        answered = answer_ids(processor, ("" if processor.chat_template else " ") + answer, draw)
+        source = f"{record.source}/{record.id}"
+        read = prompt_parts(record.question, [(name, 0)], [Passage(name, text, 0, len(text), None)], soft=False, cue=answer_cue(processor))
+        return Sample(source, compressed.rows, compressed.soft_ids, processor.prompt_ids(parts), answered, teacher_ids=processor.prompt_ids(read))
+
+    def expanded(self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw) -> list[int]:
+        """Return the chunks that also stand as text; none here."""
+        return []
+
+
+class Expanding(Reasoning):
+    """Answer from soft tokens and the text of one to four chunks: what `expand` does when answering."""
+
+    name: ClassVar[str] = "expanding"
+
+    def expanded(self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw) -> list[int]:
+        """Return one to four chunks, most often with the one that holds the answer among them."""
+        n_wanted = min(int(draw.rng.integers(1, 5)), len(spans))
+        words = _words(question)
+        overlap = np.array([len(words & _words(text[start:end])) for start, end in spans], float)
+        ranked = [int(index) for index in np.argsort(-overlap, kind="stable")]
+        if draw.rng.random() < MISSED:
+            ranked = [index for index in ranked if index not in held] or ranked
+        else:
+            ranked = held[:2] + [index for index in ranked if index not in held[:2]]
+        return ranked[:n_wanted]
+
+
+def _document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -> tuple[str, list[Span], list[int]]:
+    """Return a document of at most `n_chunks` chunks, its spans, and which of them hold the answer.
+
+    A longer context is cut around the answer where it holds it in words, and kept whole where it does not (a summary); a shorter one stands
+    among other contexts of its source.
+    """
+    chunker = draw.processor.chunker
+    text = record.context
+    spans = make_spans(text, chunker)
+    held = _holding(text, spans, answer)
+    if len(spans) > draw.n_chunks and held:
+        place = held[int(draw.rng.integers(len(held)))]
+        first = int(draw.rng.integers(max(0, place - draw.n_chunks + 1), min(place, len(spans) - draw.n_chunks) + 1))
+        start, end = spans[first][0], spans[first + draw.n_chunks - 1][1]
+        text = text[start:end]
+    elif len(spans) < draw.n_chunks:
+        n_wanted = int(draw.rng.integers(len(spans), draw.n_chunks + 1))
+        texts, n_chunks = [text], len(spans)
+        while n_chunks < n_wanted:
+            other = others.next()
+            assert isinstance(other, QuestionRecord)
+            more = other.context[: (n_wanted - n_chunks) * chunker.size]
+            if answer.casefold() in more.casefold() or not more.strip():
+                break
+            texts.insert(int(draw.rng.integers(len(texts) + 1)), more)
+            n_chunks += max(1, len(more) // chunker.size)
+        text = "\n\n".join(texts)
+    spans = make_spans(text, chunker)
+    return text, spans, _holding(text, spans, answer)
+
+
+def _joined(spans: list[Span], chosen: list[int]) -> list[Span]:
+    """Join neighbours among the chosen chunks, as `prompting.join_neighbours` does."""
+    joined: list[Span] = []
+    for index in sorted(chosen):
+        start, end = spans[index]
+        if index - 1 in chosen:
+            start, _ = joined.pop()
+        joined.append((start, end))
+    return joined
+
+
+def _holding(text: str, spans: list[Span], answer: str) -> list[int]:
+    """Return the chunks in which the answer stands, or begins."""
+    wanted, whole = answer.casefold(), text.casefold()
+    if not wanted or len(whole) != len(text) or len(wanted) > 200:
+        return []
+    places: list[int] = []
+    at = whole.find(wanted)
+    while at >= 0 and len(places) < 8:
+        places.append(at)
+        at = whole.find(wanted, at + 1)
+    return [index for index, (start, end) in enumerate(spans) if any(start <= place < end for place in places)]
+
+
+def _words(text: str) -> set[str]:
+    return {word for word in re.findall(r"\w+", text.casefold()) if len(word) > 3}

@@ -1,0 +1,34 @@
+"""Understanding: restate the text of a sliding window of chunks from its soft tokens (paper section 3.2)."""
+
+from functools import cache
+from importlib.resources import files
+from typing import ClassVar
+
+from e2llm.model.processing import SoftTokens
+from e2llm.training.data.records import Record
+from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, draw_window, prepare, text_of
+
+
+class Understanding(Task):
+    """Restate 1 to n chunks; the request is worded in one of more than fifty ways."""
+
+    name: ClassVar[str] = "understanding"
+    kind: ClassVar[str] = "text"
+
+    def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
+        """Return a sample: wording and soft tokens as the prompt, the window's text as the answer."""
+        text, spans = draw_window(text_of(record), draw)
+        if not text.strip():
+            return None
+        bank = wordings()
+        wording = bank[int(draw.rng.integers(len(bank)))] + "\n\n"
+        around = len(draw.processor.prompt_ids([wording]))
+        compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
+        prompt = draw.processor.prompt_ids([wording, SoftTokens(compressed.n_soft)])
+        return Sample(f"{record.source}/{record.id}", compressed.rows, compressed.soft_ids, prompt, answer_ids(draw.processor, text.strip(), draw))
+
+
+@cache
+def wordings() -> tuple[str, ...]:
+    """Return the bank of requests."""
+    return tuple((files(__package__) / "wordings.txt").read_text(encoding="utf-8").splitlines())

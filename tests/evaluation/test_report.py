@@ -1,0 +1,177 @@
+"""The report: made of result files alone, the same each time, and honest about what is not there."""
+
+import csv
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from e2llm.benchmarks import BENCHMARKS
+from e2llm.errors import MissingPackageError, UserError
+from e2llm.evaluation.report import make_report
+from e2llm.evaluation.results import Results, Writer
+from e2llm.evaluation.tables import Table, Value, make_tables
+
+RUN = {
+    "model": "smol",
+    "digest": "d",
+    "scale": "quick",
+    "seed": 0,
+    "methods": {name: {"role": role, "settings": {}} for name, role in (("no-document", "floor"), ("e2llm", ""), ("full-text", "ceiling"))},
+    "benchmarks": ["squad", "needle", "cost"],
+    "pair": {"encoder_name": "encoder", "decoder_name": "decoder", "trained": True},
+    "dtype": "float32",
+    "device": "cpu",
+    "threads": 1,
+    "commit": "abc",
+    "versions": {"python": "3.11"},
+    "machine": {"cpu": "a cpu", "cores": 2},
+    "started": "2026-01-01T00:00:00+00:00",
+}
+COST = {"read_s": 1.0, "read_flops": 10, "flops": 10, "positions": 8, "n_answer_tokens": 3, "first_token_s": 1.0, "total_s": 2.0, "peak_bytes": 2**30}
+
+
+def cell(method: str, benchmark: str, sample: str, groups: dict, **content: object) -> dict:
+    given = content if "skipped" in content else {**COST, "answer": "x", "scores": {}, **content}
+    return {"method": method, "settings": {}, "benchmark": benchmark, "sample": sample, "digest": "d", "groups": groups, "n_tokens": 100, **given}
+
+
+@pytest.fixture
+def small() -> Results:
+    """Two samples of a question benchmark of which the ceiling reads one, a needle map, and costs that grow with the square."""
+    cells = []
+    for method, scores in (("no-document", (10, 0)), ("e2llm", (40, 20)), ("full-text", (50, None))):
+        for place, score in enumerate(scores):
+            groups = {"bucket": ("0-1K", "1-2K")[place]}
+            content = (
+                {"skipped": "window: it needs 9 decoder positions and the decoder's window holds 8"} if score is None else {"scores": {"f1": score}}
+            )
+            cells.append(cell(method, "squad", str(place), groups, **content) | {"n_tokens": 500 + 1000 * place})
+        for length in (1000, 4000):
+            cells.append(cell(method, "cost", str(length), {"length": length}, read_s=length**2 / 1e6) | {"n_tokens": length})
+            for depth in (0, 50, 100):
+                cells.append(
+                    cell(method, "needle", f"{length}-{depth}", {"length": length, "depth": depth}, scores={"needle": depth / 10, "contains": 0})
+                )
+        cells.append(
+            cell(method, "reconstruction", "0", {"length": 100}, scores={"f1": 5, "nats": 1.0}, token_nats=[1.0, 2.0, 3.0], chunk_starts=[0, 1])
+        )
+    return Results([RUN], cells, {"quality": "no folder quality"})
+
+
+def write(folder: Path, cells: list[dict], run: dict = RUN) -> None:
+    with Writer(folder, run) as writer:
+        writer.write("missing", {"name": "quality", "reason": "no folder quality"})
+        for content in cells:
+            writer.write("cell", content)
+
+
+def of(results: Results, benchmark: str) -> list[dict]:
+    return [cell for cell in results.cells if cell["benchmark"] == benchmark]
+
+
+def table(results: Results, name: str) -> dict[str, dict[str, object]]:
+    [found] = [table for table in make_tables(results) if table.name == name]
+    return {str(row[0]): dict(zip(found.columns, row, strict=True)) for row in found.rows}
+
+
+def test_scores_retention_and_reasons_by_hand(small):
+    rows = table(small, "squad")
+    assert rows["e2llm"]["f1"].value == 30
+    assert rows["e2llm"]["retention"] == (40 - 10) / (50 - 10)  # on the one sample that the ceiling read
+    assert (rows["no-document"]["retention"], rows["full-text"]["retention"]) == (0, 1)
+    assert rows["full-text"]["n"] == 1
+    assert rows["full-text"]["could not run"] == "1 of 2: window: it needs 9 decoder positions and the decoder's window holds 8"
+    assert rows["e2llm"]["tokens/s"] == 2
+
+
+def test_every_group_has_its_column_and_what_could_not_run_its_reason(small):
+    rows = table(small, "squad-bucket")
+    assert (rows["e2llm"]["0-1K"].value, rows["e2llm"]["1-2K"].value) == (40, 20)
+    assert rows["full-text"]["1-2K"] == "window"
+    assert list(table(small, "needle-depth")["e2llm"])[2:] == ["0", "50", "100", "retention"]
+
+
+def test_growth_exponents_are_fitted(small):
+    assert table(small, "cost-seconds-to-read")["e2llm"]["exponent"] == 2
+    assert table(small, "cost-decoder-positions")["e2llm"]["exponent"] == 0
+
+
+def test_a_table_is_the_same_in_every_form():
+    made = Table("t", "A table", ("method", "f_1"), (("a|b", Value(1, 0.5, 2)), ("c & d", None)), "A note.")
+    assert "| a\\|b | 1.00 [0.50, 2.00] |" in made.markdown()
+    assert r"c \& d & – \\" in made.latex()
+    assert r"f\_1" in made.latex()
+    assert list(csv.reader(io.StringIO(made.csv()))) == [["method", "f_1", "f_1 low", "f_1 high"], ["a|b", "1", "0.5", "2"], ["c & d", "", "", ""]]
+    assert "<td>c &amp; d</td>" in made.html()
+
+
+def test_the_report_holds_every_form_and_the_page_needs_no_other_file(small, tmp_path):
+    write(tmp_path / "results", small.cells)
+    written = make_report([tmp_path / "results"], tmp_path / "report")
+    names = {path.name for path in written}
+    assert {
+        "squad.md",
+        "squad.tex",
+        "squad.csv",
+        "needle-map.png",
+        "needle-map.svg",
+        "squad-length.svg",
+        "cost.png",
+        "report.md",
+        "index.html",
+    } <= names
+    assert all(path.stat().st_size for path in written)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "quality could not be had: no folder quality" in page
+    assert "could not run" in page
+    assert not re.findall(r'(?:src|href)="(?!#)(?!http://www\.w3\.org)(?!data:)[^"]*"', page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
+
+
+def test_the_same_results_give_the_same_report(small, tmp_path):
+    write(tmp_path / "results", of(small, "needle"))
+    for name in ("one", "two"):
+        make_report([tmp_path / "results"], tmp_path / name)
+    for path in (tmp_path / "one").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes(), path.name
+
+
+def test_what_the_runner_writes_makes_a_report_with_all_tables(results):
+    names = {table.name for table in make_tables(results)}
+    assert {*BENCHMARKS, "cost-gflop", "needle-depth"} <= names
+
+
+def test_several_models_stand_in_one_report(small, tmp_path):
+    for model in ("smol", "large"):
+        worth = 1 if model == "smol" else 2
+        cells = [{**cell, "scores": {"f1": worth * cell["scores"]["f1"]}} if "scores" in cell else cell for cell in of(small, "squad")]
+        write(tmp_path / model, cells, RUN | {"model": model, "digest": model})
+    make_report([tmp_path / "smol", tmp_path / "large"], tmp_path / "report")
+    text = (tmp_path / "report" / "tables" / "squad.md").read_text()
+    assert "| e2llm @ smol |" in text
+    assert "| e2llm @ large |" in text
+    assert text.count("| 0.75 |") == 2  # each against floor and ceiling of its own model
+
+
+def test_results_without_a_single_score_make_a_report_all_the_same(small, tmp_path):
+    write(tmp_path / "results", [cell for cell in small.cells if "skipped" in cell])
+    make_report([tmp_path / "results"], tmp_path / "report")
+    assert "1 of 1: window" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_figures_without_their_package_say_how_to_get_it(small, tmp_path, monkeypatch):
+    write(tmp_path / "results", small.cells)
+    monkeypatch.delitem(sys.modules, "e2llm.evaluation.plots", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackageError, match=r"matplotlib: pip install 'e2llm\[eval\]'"):
+        make_report([tmp_path / "results"], tmp_path / "report")
+
+
+def test_a_folder_that_is_none_is_told(tmp_path):
+    with pytest.raises(UserError, match="no results"):
+        make_report([tmp_path / "nowhere"], tmp_path / "report")
