@@ -1,8 +1,11 @@
 """What is measured, one benchmark per file, behind the one interface of `base.Benchmark`. No torch here."""
 
 from e2llm.benchmarks.base import Benchmark
+from e2llm.benchmarks.common_words import CommonWords
 from e2llm.benchmarks.cost import Cost
+from e2llm.benchmarks.frequent_words import FrequentWords
 from e2llm.benchmarks.govreport import GovReport
+from e2llm.benchmarks.hotpotqa import HotpotQA
 from e2llm.benchmarks.narrativeqa import NarrativeQA
 from e2llm.benchmarks.needle import Needle
 from e2llm.benchmarks.qmsum import QMSum
@@ -10,6 +13,21 @@ from e2llm.benchmarks.quality import Quality
 from e2llm.benchmarks.reconstruction import Reconstruction
 from e2llm.benchmarks.squad import Squad
 from e2llm.benchmarks.triviaqa import TriviaQA
+from e2llm.benchmarks.variable_tracking import VariableTracking
 
-_ALL: tuple[type[Benchmark], ...] = (Squad, NarrativeQA, QMSum, GovReport, Quality, TriviaQA, Needle, Reconstruction, Cost)
+_ALL: tuple[type[Benchmark], ...] = (
+    Squad,
+    HotpotQA,
+    NarrativeQA,
+    QMSum,
+    GovReport,
+    Quality,
+    TriviaQA,
+    Needle,
+    VariableTracking,
+    CommonWords,
+    FrequentWords,
+    Reconstruction,
+    Cost,
+)
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark() for benchmark in _ALL}

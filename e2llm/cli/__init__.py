@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from e2llm.cli import ask, compress, data, evaluate, library, merge, models, pair, report, show, train
+from e2llm.cli import ablate, ask, compress, data, evaluate, library, merge, models, pair, report, show, train
 from e2llm.errors import E2LLMError
 
 
@@ -57,6 +57,7 @@ app.command("merge")(merge.merge)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("ablate")(ablate.ablate)
 app.add_typer(library.app, name="library")
 app.add_typer(data.app, name="data")
 

@@ -56,6 +56,16 @@ def contains(prediction: str, answers: Sequence[str]) -> float:
     return 100.0 * all(answer.lower() in prediction.lower() for answer in answers)
 
 
+def match_all(prediction: str, answers: Sequence[str]) -> float:
+    """Return the share of the answers, 0 to 100, that the prediction holds verbatim, apart from case (RULER's `string_match_all`)."""
+    return 100 * float(np.mean([answer.lower() in prediction.lower() for answer in answers]))
+
+
+def match_part(prediction: str, answers: Sequence[str]) -> float:
+    """Return 100 where the prediction holds any of the answers verbatim, apart from case, else 0 (RULER's `string_match_part`)."""
+    return 100.0 * any(answer.lower() in prediction.lower() for answer in answers)
+
+
 def needle_score(prediction: str, answers: Sequence[str]) -> float:
     """Return 0 to 10: the share of the keys' words that the prediction holds, averaged over the keys.
 
@@ -96,6 +106,8 @@ METRICS: dict[str, Callable[[str, Sequence[str]], float | dict[str, float]]] = {
     "f1": token_f1,
     "exact_match": exact_match,
     "contains": contains,
+    "match_all": match_all,
+    "match_part": match_part,
     "needle": needle_score,
     "reconstruction": reconstruction,
     "rouge": rouge,

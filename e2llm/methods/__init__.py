@@ -14,6 +14,7 @@ from e2llm.methods.base import Method
 from e2llm.methods.e2llm import SoftTokenReading
 from e2llm.methods.full_text import BaseFullText, FullText
 from e2llm.methods.lm_infinite import LmInfinite
+from e2llm.methods.longllmlingua import LongLlmLingua
 from e2llm.methods.no_document import NoDocument
 from e2llm.methods.ntk import DynamicNtk
 from e2llm.methods.rag import Rag
@@ -33,6 +34,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "tail": partial(Truncation, keeps="tail"),
     "ends": partial(Truncation, keeps="ends"),
     "rag": Rag,
+    "longllmlingua": LongLlmLingua,
     "yarn": Yarn,
     "ntk": DynamicNtk,
     "resonance": Resonance,

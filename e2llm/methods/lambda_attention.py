@@ -69,7 +69,7 @@ def lambda_decoder(decoder: Any, shape: Shape) -> Any:
     name = cache_argument()
 
     def add_view(module: nn.Module, arguments: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        inputs = options.get("input_ids") if options.get("input_ids") is not None else options["inputs_embeds"]
+        inputs = next(options[kind] for kind in ("input_ids", "inputs_embeds") if options.get(kind) is not None)
         view = _View.make(shape, options[name].get_seq_length(), inputs.shape[1], rotary(module).inv_freq)
         return arguments, options | {"view": view}
 
@@ -129,12 +129,12 @@ class _View:
     @classmethod
     def make(cls, shape: Shape, n_before: int, n_new: int, frequencies: Tensor) -> "_View":
         n_kept, n_seen = shape.n_kept(n_before), n_before + n_new
-        places = torch.arange(n_seen, device=frequencies.device)
-        n_first = min(shape.n_first, n_kept)
-        queries, keys = places[n_before:], torch.cat([places[:n_first], places[n_before - n_kept + n_first :]])
+        first = torch.arange(min(shape.n_first, n_seen), device=frequencies.device)
+        # Where all is kept still, the others follow the first; later there is a gap.
+        others = torch.arange(n_seen - n_kept - n_new + len(first), n_seen, device=frequencies.device)
+        queries, keys = torch.arange(n_before, n_seen, device=frequencies.device), torch.cat([first, others])
         distance = queries[:, None] - keys
         near = distance < shape.n_near
-        first = keys[: min(shape.n_first, n_seen)]
         far = ~near[:, : len(first)]
         query_turn = _turn(queries.clamp(max=shape.farthest) - queries, frequencies)
         key_turn = _turn(first * 0 if shape.in_order else -first, frequencies)
@@ -142,14 +142,14 @@ class _View:
 
 
 def _turn(by: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    angles = by[:, None].double() * frequencies.double()
+    angles = by.cpu()[:, None].double() * frequencies.cpu().double()  # not every accelerator has float64
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos(), angles.sin()
 
 
 def _turned(states: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """Turn the rotary part of (batch, heads, n, head_dim) further."""
-    cos, sin = (part.to(states.dtype) for part in turn)
+    cos, sin = (part.to(states) for part in turn)
     half = cos.shape[-1] // 2
     rotated, rest = states[..., : 2 * half], states[..., 2 * half :]
     return torch.cat([rotated * cos + torch.cat([-rotated[..., half:], rotated[..., :half]], dim=-1) * sin, rest], dim=-1)

@@ -15,11 +15,11 @@ class Resonance(Yarn):
     A dimension whose wavelength is whole takes, beyond the trained window, no angle that it did not take within.
 
     Attributes:
-        factor: The scale s of YaRN (its paper's 16; the authors' own run for 32K tokens has 8).
+        factor: The scale s of YaRN (as there; the authors' own run, Llama-2 to 32K tokens, has 8).
         beta_fast, beta_slow: As in YaRN; the authors keep them.
     """
 
     def frequencies(self, n_positions: int) -> tuple[Tensor, float]:
-        """Return YaRN's with their wavelengths rounded (paper, algorithm 1)."""
+        """Return YaRN's with their wavelengths rounded (the authors' `resonance_register`)."""
         frequencies, scaling = super().frequencies(n_positions)
         return 2 * math.pi / (2 * math.pi / frequencies).round(), scaling

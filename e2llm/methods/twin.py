@@ -26,7 +26,9 @@ def rotary(decoder: Any) -> Any:
     """
     found = [module for module in decoder.modules() if isinstance(getattr(module, "inv_freq", None), Tensor)]
     if len(found) != 1:
-        raise E2LLMError(f"the decoder ({decoder.config.model_type}) has not one set of rotary positions for all its layers, which this method needs.")
+        raise E2LLMError(
+            f"the decoder ({decoder.config.model_type}) has not one set of rotary positions for all its layers, which this method needs."
+        )
     return found[0]
 
 

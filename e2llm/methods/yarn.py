@@ -13,9 +13,9 @@ class Yarn(WiderWindow):
     """Read the whole document as text with YaRN, without training.
 
     Attributes:
-        factor: The scale s (paper, section 4.2: 16 and 32). The attention's factor follows from it: 0.1 ln(s) + 1 (paper, equation 22).
-        beta_fast, beta_slow: Turns within the trained window above which a dimension stays, and below which it is interpolated (paper, section 3.2,
-            for the Llama family).
+        factor: The scale s (paper, section 4: 16 and 32). The attention's factor follows from it: 0.1 ln(s) + 1 (section 3.4).
+        beta_fast, beta_slow: Turns within the trained window above which a dimension stays, and below which it is interpolated (paper,
+            section 3.2, for the Llama family).
     """
 
     factor: float = 16.0

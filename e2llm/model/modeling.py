@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -78,6 +78,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         self.adapter = adapter(pooling, d_enc, d_dec, config.soft_token_norm, config.adapter_heads)
         self.generation_config = self.decoder.generation_config
         self.bases_digest: str | None = None  # of the named bases as they were loaded
+        self.remembered_states: Callable[..., Tensor] | None = None  # set while a frozen encoder is trained with
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -106,11 +107,14 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
             input_ids, attention_mask (n_rows, chunk_len) -> chunk states (n_rows, chunk_len, d_enc), d_enc for each of `config.encoder_layers`
             side by side, the last layer's last
         """
-        inputs = {"input_ids": input_ids.to(self.encoder.device), "attention_mask": attention_mask.to(self.encoder.device)}
+        inputs = input_ids.to(self.encoder.device), attention_mask.to(self.encoder.device)
+        return self._encode(*inputs) if self.remembered_states is None else self.remembered_states(self._encode, *inputs)
+
+    def _encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         layers = self.config.encoder_layers
         if not layers:
-            return self.encoder(**inputs).last_hidden_state
-        hidden = self.encoder(**inputs, output_hidden_states=True).hidden_states
+            return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
         return torch.cat([hidden[layer] for layer in layers], -1)
 
     def compress(self, chunk_input_ids: Tensor, chunk_attention_mask: Tensor, chunk_soft_ids: Tensor) -> tuple[Tensor, Tensor]:

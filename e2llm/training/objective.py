@@ -15,6 +15,9 @@ from e2llm.model.pooling import masked_mean
 from e2llm.training.recipe import Recipe, Stage
 from e2llm.training.tasks import TASKS
 
+# Chunks of a batch whose sentence embedding is held to the untouched encoder's.
+DRIFT_CHUNKS = 16
+
 
 class Objective(nn.Module):
     """A pair with the loss of the stage's tasks.
@@ -53,7 +56,7 @@ class Objective(nn.Module):
         loss = TASKS[task].loss(_Reader(self), tensors)
         n_parts = loss.n_items.clamp(min=1) if self.recipe.loss == "mean" else len(tensors["chunk_input_ids"])
         total = self.stage.tasks[task].weight * loss.total / n_parts
-        if self._untouched and self.training and self._states is not None:
+        if self._untouched and self.training and "encoder" in self.stage.learning_rates and self._states is not None:
             total = total + self.recipe.keep_embedding * self._embedding_drift(tensors)
         self._states = None
         return {"loss": total, "total": loss.total.detach(), "n_items": loss.n_items}
@@ -72,14 +75,14 @@ class Objective(nn.Module):
         self._states = output.last_hidden_state
 
     def _embedding_drift(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return 1 - cosine between the sentence embedding and the untouched encoder's, averaged over the chunks."""
+        """Return 1 - cosine between the sentence embedding and the untouched encoder's, averaged over some of the chunks."""
         real = inputs["chunk_attention_mask"].any(-1)
-        ids, mask = inputs["chunk_input_ids"][real], inputs["chunk_attention_mask"][real]
+        ids, mask = (inputs[name][real][:DRIFT_CHUNKS] for name in ("chunk_input_ids", "chunk_attention_mask"))
         (untouched,) = self._untouched
         with torch.no_grad():
             wanted = untouched.to(ids.device)(input_ids=ids, attention_mask=mask).last_hidden_state
         assert self._states is not None
-        own, wanted = (masked_mean(states.float(), mask.bool()) for states in (self._states, wanted))
+        own, wanted = (masked_mean(states.float(), mask.bool()) for states in (self._states[:DRIFT_CHUNKS], wanted))
         return (1 - torch.cosine_similarity(own, wanted, dim=-1)).mean()
 
 

@@ -147,6 +147,8 @@ class Recipe:
         encoder, decoder: How these two are trained.
         loss: "mean" for the mean over the batch's answer tokens, "sum" for the paper's sum over a sample's.
         keep_embedding: Weight of the loss that holds the encoder's sentence embedding, which ranks chunks, to the untouched encoder's.
+        remember_states: Whether a chunk that a frozen encoder has read is not read again in a stage. Its states then depend, by rounding, on the
+            batch that it was first read in, so that a resumed run is no longer the uninterrupted one to the last bit.
         validation_samples: Validation samples per task and ratio.
         quantize: "4bit" for QLoRA: the decoder's frozen weights in NF4 (needs bitsandbytes).
         gradient_checkpointing: Whether layers are computed again in the backward pass in place of being kept.
@@ -167,6 +169,7 @@ class Recipe:
     seed: int = 0
     loss: str = "mean"
     keep_embedding: float = 0.0
+    remember_states: bool = False
     validation_samples: int = 32
     max_grad_norm: float = 1.0
     log_every: int = 10
@@ -229,8 +232,11 @@ class Recipe:
         return _plain(dataclasses.asdict(self))
 
     def difference(self, other: Mapping[str, Any]) -> list[str]:
-        """List, one line each, where this recipe differs from the `as_dict` of another; where it is written to does not count."""
-        own, old = dict(_flatten(self.as_dict())), dict(_flatten(dict(other)))
+        """List, one line each, where this recipe differs from the `as_dict` of another; where it is written to does not count.
+
+        A field that an older version did not know counts as its default.
+        """
+        own, old = dict(_flatten(self.as_dict())), dict(_flatten(build(Recipe, dict(other), "recipe").as_dict()))
         keys = [key for key in [*old, *(key for key in own if key not in old)] if key.split(".")[0] not in _MAY_CHANGE]
         return [f"{key}: {old.get(key, 'absent')} -> {own.get(key, 'absent')}" for key in keys if own.get(key) != old.get(key)]
 

@@ -27,6 +27,7 @@ from e2llm.training.data.sources import Source, open_source
 from e2llm.training.mixture import Mixture, stage_seed
 from e2llm.training.objective import Objective
 from e2llm.training.recipe import Recipe, Stage
+from e2llm.training.remembering import RememberedStates
 from e2llm.training.trainer import COMPLETE_FILE, Lines, StageTrainer, last_checkpoint, load_trained, mark_complete, part_of, writing
 
 RECIPE_FILE = "recipe.json"
@@ -95,6 +96,8 @@ def run_stage(
     """Train one stage, and leave the best of it in the model and in `folder`."""
     objective.stage = stage
     _choose(objective, recipe, stage)
+    frozen = "encoder" not in stage.learning_rates
+    objective.base.remembered_states = RememberedStates() if recipe.remember_states and frozen else None
     seed = stage_seed(str(recipe.seed), stage.name)
     set_seed(seed)
     args = training_arguments(recipe, stage, folder)

@@ -204,7 +204,7 @@ class StageTrainer(Trainer):
 
 
 class Lines(TrainerCallback):
-    """Write every line of the log to a file, from the step on at which training goes on, and say it."""
+    """Write every line of the log to a file, from the step on at which training goes on, and say it; see to the last step."""
 
     def __init__(self, folder: Path, stage: Stage, say: Any) -> None:
         self.file, self.stage, self.say = folder / LOG_FILE, stage, say
@@ -216,6 +216,11 @@ class Lines(TrainerCallback):
         if state.is_world_process_zero and self.file.exists():
             lines = [line for line in self.file.read_text(encoding="utf-8").splitlines() if _step_of(line) <= state.global_step]
             self.file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Validate and save at the last step too: it may be the best."""
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Write one line."""

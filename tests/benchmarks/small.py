@@ -6,7 +6,7 @@ from pathlib import Path
 from e2llm.benchmarks.data import Data
 from tests.tiny import TEXT
 
-NAMES = ("qmsum", "govreport", "quality", "narrativeqa", "triviaqa", "squad")
+NAMES = ("qmsum", "govreport", "quality", "narrativeqa", "triviaqa", "hotpotqa", "squad")
 N_DOCUMENTS = {name: 20 if name == "squad" else 3 for name in NAMES}
 QUESTIONS = (("Who approved the budget?", ["The mayor", "mayor"]), ("When was the bridge built?", ["1887"]))
 

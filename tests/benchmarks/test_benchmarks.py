@@ -35,7 +35,7 @@ def test_every_benchmark_loads_and_the_same_seed_gives_the_same_samples(name, da
 def test_a_right_answer_scores_full_marks(name, data):
     benchmark = BENCHMARKS[name]
     for sample in benchmark.load("quick", 0, data):
-        right = " ".join(sample.answers) if name == "needle" else sample.answers[0]
+        right = " ".join(sample.answers) if {"needle", "match_all"} & set(benchmark.metrics) else sample.answers[0]
         scores = measure(benchmark.metrics, right, sample.answers)
         assert all(score == (10 if metric == "needle" else 100) or metric == "rouge2" for metric, score in scores.items()), scores
 

@@ -7,8 +7,11 @@ import torch
 
 from e2llm.errors import E2LLMError, UserError
 from e2llm.methods import make_method
+from e2llm.methods.costs import Machine
 from e2llm.methods.lambda_attention import lambda_cache, lambda_decoder
 from e2llm.methods.twin import rotary
+from e2llm.model.modeling import cache_argument
+from tests.methods.sharp import sharpen
 from tests.methods.test_costs import counted
 from tests.tiny import TEXT
 
@@ -16,6 +19,12 @@ QUESTION = "Who approved the budget?"
 ANSWER = "The mayor did."
 LONG = TEXT * 8
 NAMES = ["streaming-llm", "lm-infinite"]
+
+
+@pytest.fixture(scope="module")
+def pair(make_pair):
+    """A pair whose decoder attends sharply; not to be changed."""
+    return sharpen(make_pair(trained=True))
 
 
 def streaming_distances(n, n_sinks, n_recent):
@@ -45,9 +54,7 @@ def dense_logits(decoder, ids, distances):
     hidden = model.embed_tokens(torch.tensor(ids))
     for layer in model.layers:
         attention, states = layer.self_attn, layer.input_layernorm(hidden)
-        query, key, value = (
-            part(states).view(len(ids), -1, 8).transpose(0, 1) for part in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
+        query, key, value = (part(states).view(len(ids), -1, 8).transpose(0, 1) for part in (attention.q_proj, attention.k_proj, attention.v_proj))
         key, value = key.repeat_interleave(2, 0), value.repeat_interleave(2, 0)
         half = torch.cat([-query[..., 4:], query[..., :4]], -1)
         turned = query[:, :, None] * cos + half[:, :, None] * sin  # (heads, queries, keys, 8)
@@ -78,7 +85,7 @@ def test_beyond_the_window_it_equals_a_dense_reference_by_hand(pair, spec, dista
     expected = [-logits[len(prompt) - 1 + place, token].item() for place, token in enumerate(answer)]
     assert method.score(reading, QUESTION, ANSWER).tolist() == pytest.approx(expected, abs=1e-4)
     whole = make_method("full-text", pair)
-    assert whole.score(whole.read(TEXT), QUESTION, ANSWER).tolist() != pytest.approx(expected, abs=1e-3), "the mask matters here"
+    assert whole.score(whole.read(TEXT), QUESTION, ANSWER).tolist() != pytest.approx(expected, abs=1e-2), "the mask matters here"
 
 
 @pytest.mark.parametrize("spec", ["streaming-llm:recent_tokens=20", "lm-infinite:near_tokens=24"])
@@ -98,7 +105,7 @@ def test_what_is_written_beyond_the_window_is_what_the_dense_reference_writes(pa
 @pytest.mark.parametrize("decoder", ["llama", "qwen2", "qwen3", "mistral", "phi", "gpt-neox", "olmo", "olmo2"])
 @pytest.mark.parametrize("name", NAMES)
 def test_while_the_text_fits_it_equals_full_attention(make_pair, name, decoder):
-    pair = make_pair(decoder=decoder)
+    pair = sharpen(make_pair(decoder=decoder))
     method, whole = make_method(f"{name}:piece_tokens=50", pair), make_method("full-text", pair)
     expected = whole.score(whole.read(TEXT), QUESTION, ANSWER)
     assert method.score(method.read(TEXT), QUESTION, ANSWER).tolist() == pytest.approx(expected.tolist(), abs=1e-4)
@@ -110,7 +117,7 @@ def test_while_the_text_fits_it_equals_full_attention(make_pair, name, decoder):
 @pytest.mark.parametrize("decoder", ["llama", "phi", "gpt-neox", "qwen3"])
 @pytest.mark.parametrize("spec", ["streaming-llm:recent_tokens=20", "lm-infinite:near_tokens=24"])
 def test_pieces_change_nothing(make_pair, decoder, spec):
-    pair = make_pair(decoder=decoder)
+    pair = sharpen(make_pair(decoder=decoder))
     scores = []
     for piece_tokens in (1, 33):
         method = make_method(f"{spec}:piece_tokens={piece_tokens}", pair)
@@ -119,8 +126,8 @@ def test_pieces_change_nothing(make_pair, decoder, spec):
 
 
 @pytest.mark.parametrize(("spec", "most"), [("streaming-llm:recent_tokens=60", 64), ("lm-infinite:near_tokens=60", 69)])
-def test_the_memory_of_the_cache_is_flat(trained_pair, spec, most):
-    method = make_method(spec, trained_pair)
+def test_the_memory_of_the_cache_is_flat(pair, spec, most):
+    method = make_method(spec, pair)
     held = set()
     for text in (TEXT, LONG, LONG * 4):
         layers = method.read(text).kept.cache.layers
@@ -130,8 +137,8 @@ def test_the_memory_of_the_cache_is_flat(trained_pair, spec, most):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_questions_do_not_touch_the_documents_cache(trained_pair, name):
-    method = make_method(name, trained_pair)
+def test_questions_do_not_touch_the_documents_cache(pair, name):
+    method = make_method(name, pair)
     reading = method.read(LONG)
     before = [layer.keys.clone() for layer in reading.kept.cache.layers]
     first, _, again = (method.answer(reading, question, 4) for question in (QUESTION, "When was the bridge built?", QUESTION))
@@ -142,9 +149,9 @@ def test_questions_do_not_touch_the_documents_cache(trained_pair, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_weights_are_shared_and_the_pairs_own_decoder_is_left_alone(trained_pair, name):
-    own = trained_pair.model.decoder
-    method = make_method(name, trained_pair)
+def test_the_weights_are_shared_and_the_pairs_own_decoder_is_left_alone(pair, name):
+    own = pair.model.decoder
+    method = make_method(name, pair)
     method.answer(method.read(TEXT), QUESTION, 2)
     assert all(mine is theirs for mine, theirs in zip(method.decoder.parameters(), own.parameters(), strict=True))
     assert own.config._attn_implementation == "sdpa"
@@ -152,25 +159,23 @@ def test_the_weights_are_shared_and_the_pairs_own_decoder_is_left_alone(trained_
 
 
 @pytest.mark.parametrize("spec", ["streaming-llm:recent_tokens=100", "lm-infinite:near_tokens=101"])
-def test_reading_costs_as_much_as_the_library_counts(trained_pair, spec):
-    method = make_method(spec, trained_pair)
+def test_reading_costs_as_much_as_the_library_counts(pair, spec):
+    method = make_method(spec, pair)
     reading = method.read(LONG)
-    twin = lambda_decoder(trained_pair.model.decoder, method.shape)
+    twin = lambda_decoder(pair.model.decoder, method.shape)
 
     def run() -> None:
         cache = lambda_cache(twin, method.shape)
         for start in range(0, len(reading.kept.ids), 256):
             piece = torch.tensor([reading.kept.ids[start : start + 256]])
-            twin(input_ids=piece, logits_to_keep=1, cache=cache)
+            twin(input_ids=piece, logits_to_keep=1, **{cache_argument(): cache})
 
     assert reading.flops == pytest.approx(counted(run), rel=0.02)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_length_costs_time_alone(trained_pair, name):
-    from e2llm.methods.costs import Machine
-
-    method = make_method(name, trained_pair)
+def test_the_length_costs_time_alone(pair, name):
+    method = make_method(name, pair)
     assert method.refusal(10**6, 4, Machine(free_bytes=10**8)) is None
     assert "time" in method.refusal(10**6, 4, Machine(flops_per_s=1e9, limit_s=10))
 

@@ -10,12 +10,19 @@ from transformers import AutoModelForCausalLM
 from e2llm.errors import E2LLMError, UserError, WindowError
 from e2llm.methods import make_method
 from e2llm.methods.twin import rotary
+from tests.methods.sharp import sharpen
 from tests.tiny import TEXT
 
 QUESTION = "Who approved the budget?"
 ANSWER = "The mayor did."
 LONG = TEXT * 8  # about 1,200 tokens; the tiny window is 512
 NAMES = ["yarn", "ntk", "resonance"]
+
+
+@pytest.fixture(scope="module")
+def sharp_pair(make_pair):
+    """A pair whose decoder attends sharply; not to be changed."""
+    return sharpen(make_pair(trained=True))
 
 
 def library_model(decoder, **parameters):
@@ -36,7 +43,7 @@ def library_nats(method, model, text):
     return [-logits[len(prompt) - 1 + place, token].item() for place, token in enumerate(answer)]
 
 
-@pytest.mark.parametrize("decoder", ["llama", "qwen3", "gpt-neox", "phi"])
+@pytest.mark.parametrize("decoder", ["llama", "qwen3", "olmo", "phi"])
 @pytest.mark.parametrize(
     ("spec", "parameters"),
     [
@@ -46,11 +53,12 @@ def library_nats(method, model, text):
     ],
 )
 def test_a_text_beyond_the_window_is_read_as_the_librarys_model_reads_it(make_pair, decoder, spec, parameters):
-    method = make_method(spec, make_pair(decoder=decoder))
+    method = make_method(spec, sharpen(make_pair(decoder=decoder)))
     nats = method.score(method.read(LONG), QUESTION, ANSWER)
     assert nats.tolist() == pytest.approx(library_nats(method, library_model(method.pair.model.decoder, **parameters), LONG), abs=1e-4)
-    whole = make_method("full-text", method.pair)
-    assert nats.tolist() != pytest.approx(library_nats(method, whole.decoder, LONG), abs=1e-3), "the positions matter here"
+    if decoder != "phi":  # whose tiny heads turn two pairs of dimensions
+        unscaled = library_nats(method, method.pair.model.decoder, LONG)
+        assert nats.tolist() != pytest.approx(unscaled, abs=1e-2), "the positions matter here"
 
 
 def test_resonance_equals_a_table_by_hand(pair):
@@ -68,26 +76,26 @@ def test_resonance_equals_a_table_by_hand(pair):
 
 
 @pytest.mark.parametrize("spec", ["ntk", "yarn:factor=1"])
-def test_within_the_trained_window_nothing_changes(trained_pair, spec):
-    method, whole = make_method(spec, trained_pair), make_method("full-text", trained_pair)
+def test_within_the_trained_window_nothing_changes(sharp_pair, spec):
+    method, whole = make_method(spec, sharp_pair), make_method("full-text", sharp_pair)
     assert torch.equal(method.score(method.read(TEXT), QUESTION, ANSWER), whole.score(whole.read(TEXT), QUESTION, ANSWER))
     results = [each.answer(each.read(TEXT), QUESTION, 8) for each in (method, whole)]
     assert results[0].text == results[1].text
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_weights_are_shared_and_the_pairs_own_decoder_is_left_alone(trained_pair, name):
-    own = trained_pair.model.decoder
+def test_the_weights_are_shared_and_the_pairs_own_decoder_is_left_alone(sharp_pair, name):
+    own = sharp_pair.model.decoder
     before, kind = rotary(own).inv_freq.clone(), own.config.rope_parameters["rope_type"]
-    method = make_method(name, trained_pair)
+    method = make_method(name, sharp_pair)
     method.answer(method.read(LONG), QUESTION, 2)
     assert all(mine is theirs for mine, theirs in zip(method.decoder.parameters(), own.parameters(), strict=True))
     assert torch.equal(rotary(own).inv_freq, before)
     assert own.config.rope_parameters["rope_type"] == kind
 
 
-def test_an_answer_by_dynamic_ntk_does_not_depend_on_what_was_asked_before(trained_pair):
-    method = make_method("ntk", trained_pair)
+def test_an_answer_by_dynamic_ntk_does_not_depend_on_what_was_asked_before(sharp_pair):
+    method = make_method("ntk", sharp_pair)
     reading, other = method.read(LONG), method.read(LONG * 2)
     first = method.answer(reading, QUESTION, 6)
     assert first.n_reused == 0
@@ -100,13 +108,13 @@ def test_an_answer_by_dynamic_ntk_does_not_depend_on_what_was_asked_before(train
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_window_is_as_much_wider_as_the_factor_says(trained_pair, name):
-    method = make_method(f"{name}:factor=2", trained_pair)
+def test_the_window_is_as_much_wider_as_the_factor_says(sharp_pair, name):
+    method = make_method(f"{name}:factor=2", sharp_pair)
     assert method.window == 1024
     with pytest.raises(WindowError, match="1,024"):
         method.answer(method.read(LONG), QUESTION, 2)
     with pytest.raises(UserError, match="factor"):
-        make_method(f"{name}:factor=0.5", trained_pair)
+        make_method(f"{name}:factor=0.5", sharp_pair)
 
 
 @pytest.mark.parametrize("decoder", ["gpt2", "gemma3"])

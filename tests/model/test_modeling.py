@@ -343,3 +343,44 @@ def test_every_family_is_saved_whole_and_loaded_again(make_pair, tmp_path, decod
     inputs = pair.processor(QUESTIONS, DOCUMENTS)
     pair.model.save_pretrained(tmp_path, full=True)
     torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, pair.model(**inputs).logits)
+
+
+def test_the_residual_adapter_computes_its_equation_and_knows_the_order_of_a_group():
+    torch.manual_seed(0)
+    adapter = ADAPTERS["residual"](POOLINGS["tokens"](6), 6, 8)
+    torch.nn.init.normal_(adapter.down.weight)
+    states, mask = torch.randn(2, 3, 6), torch.tensor([[True, True, True], [True, False, False]])
+    normed = adapter.input_norm(states)
+    each = adapter.skip(normed) + adapter.down(torch.nn.functional.gelu(adapter.up(normed)))
+    got = adapter.project(states, mask)
+    torch.testing.assert_close(got[0], (each[0] * adapter.places[:3]).sum(0) / 3**0.5)
+    torch.testing.assert_close(got[1], each[1, 0])  # a group of one is read as it is
+    assert not torch.allclose(adapter.project(states.flip(1), mask)[0], got[0])
+
+
+def test_the_residual_adapter_reads_groups_longer_than_it_has_places():
+    adapter = ADAPTERS["residual"](POOLINGS["tokens"](6), 6, 8)
+    states, mask = torch.randn(1, 70, 6), torch.ones(1, 70, dtype=torch.bool)
+    assert adapter.project(states, mask).isfinite().all()
+
+
+def test_the_adapter_reads_the_encoders_layers_side_by_side_the_last_one_last(make_pair):
+    pair = make_pair(encoder_layers=[0, 1, -1])
+    inputs = pair.processor(QUESTIONS, DOCUMENTS)
+    ids, mask = inputs["chunk_input_ids"][0], inputs["chunk_attention_mask"][0]
+    hidden = pair.model.encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+    states = pair.model.encode(ids, mask)
+    assert states.shape[-1] == pair.model.adapter.pooling.d_enc == 3 * 32
+    torch.testing.assert_close(states, torch.cat([hidden.hidden_states[0], hidden.hidden_states[1], hidden.last_hidden_state], -1))
+
+
+@pytest.mark.parametrize("encoder", tiny.ENCODERS)
+def test_a_pair_that_reads_several_layers_compresses_ranks_and_comes_back(make_pair, tmp_path, encoder):
+    pair, plain = (make_pair(encoder, adapter="residual", encoder_layers=layers, trained=True) for layers in ([0, -1], None))
+    document = pair.compress(tiny.TEXT)
+    torch.testing.assert_close(document.embeddings, plain.compress(tiny.TEXT).embeddings)  # of the last layer alone
+    assert pair.fingerprint != plain.fingerprint
+    pair.save(tmp_path)
+    again = E2LLM.from_pretrained(tmp_path, dtype="float32", device="cpu")
+    assert again.fingerprint == pair.fingerprint
+    assert again.ask("Who?", document, expand=0, max_new_tokens=3).text == pair.ask("Who?", document, expand=0, max_new_tokens=3).text

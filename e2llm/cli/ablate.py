@@ -1,0 +1,79 @@
+"""`e2llm ablate`: vary one thing of a recipe, train and measure every variant."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from e2llm.cli.options import quiet, say
+
+MISSING_CODE = 3
+
+
+def ablate(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="understanding-weight, lora, adapter, pooling, ratio, chunk-chars, overlap-chars, window (late chunking), encoder, decoder, expand "
+            "(no training: the recipe's trained pair is read), or search (Optuna chooses chunk size, overlap and ratio).",
+        ),
+    ],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The base: a YAML file as `e2llm train` takes it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder with a folder per variant; what it holds is not done again.")],
+    values: Annotated[str, typer.Option("--values", help="Values with commas between. Default: the ablation's own.")] = "",
+    steps: Annotated[int | None, typer.Option("--steps", help="Most steps of every stage. Default: the recipe's.")] = None,
+    methods: Annotated[str, typer.Option("--methods", help="Methods to measure beside each variant, with commas between.")] = "no-document,full-text",
+    benchmarks: Annotated[str, typer.Option("--benchmarks", help="Benchmarks with commas between.")] = "squad",
+    scale: Annotated[str, typer.Option("--scale", help="quick or full.")] = "quick",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder of the benchmarks' local data sets. Default: the hub.", envvar="E2LLM_DATA"),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of samples, and of the search.")] = 0,
+    trials: Annotated[int, typer.Option("--trials", help="Trials of the search.")] = 20,
+) -> None:
+    """Vary one thing of a recipe, train every variant and measure it; `e2llm report OUTPUT/*/results` sets them side by side.
+
+    Ends with one line of JSON. Exit code 3 where a method or a benchmark could not be had.
+    """
+    quiet()
+    from e2llm.benchmarks.data import Data
+    from e2llm.checks import check_choice
+    from e2llm.evaluation import ablations
+    from e2llm.training.recipe import Recipe
+
+    check_choice("NAME", name, [*ablations.ABLATIONS, "search"])
+    base = Recipe.read(recipe)
+    if name == "search":
+        front = ablations.search(base, output, trials, steps, seed, say)
+        print(json.dumps({"ablation": name, "front": front}))
+        return
+    variants = ablations.ablate(
+        name,
+        base,
+        output,
+        [_value(text) for text in values.split(",") if text],
+        steps,
+        [spec for spec in methods.split(",") if spec],
+        benchmarks.split(","),
+        scale,
+        seed,
+        Data(data),
+        say=say,
+    )
+    lines = [{"value": own.value, "validation": own.validation, "scores": own.scores, "folder": str(own.folder)} for own in variants]
+    print(json.dumps({"ablation": name, "variants": lines}))
+    missing = {what: reason for own in variants for what, reason in own.missing.items()}
+    for what, reason in missing.items():
+        say(f"e2llm: {what} could not be had: {reason}")
+    if missing:
+        raise typer.Exit(MISSING_CODE)
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
