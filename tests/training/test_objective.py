@@ -42,10 +42,11 @@ def make_objective(make_recipe):
 
 @pytest.fixture
 def batch_of(sources):
-    def make(made, task, n_samples=3):
-        mixture = Mixture(made.recipe.stages[0], sources, made.processor, 14, 0, curriculum=False)
-        samples = [sample for i in range(14) if mixture[i].task == task and mixture[i].ratio == 2 for sample in mixture[i].samples]
-        return Batch(task, 2, samples[:n_samples])
+    def make(made, task):
+        mixture = Mixture(made.recipe.stages[0], sources, made.processor, 42, 0, curriculum=False)
+        samples = [sample for i in range(42) if mixture[i].task == task and mixture[i].ratio == 2 for sample in mixture[i].samples]
+        samples.sort(key=lambda sample: sample.n_positions)
+        return Batch(task, 2, [samples[0], samples[-1], samples[len(samples) // 2]])
 
     return make
 
@@ -314,7 +315,7 @@ def test_gradient_checkpointing_changes_no_gradient(make_objective, batch_of, en
     checkpoint_gradients(made.objective)
     counted = [0]
     layer = next(module for name, module in made.objective.base.decoder.named_modules() if name.endswith(("layers.0", "h.0")))
-    layer.register_forward_pre_hook(lambda *_: counted.__setitem__(0, counted[0] + 1))
+    next(layer.children()).register_forward_pre_hook(lambda *_: counted.__setitem__(0, counted[0] + 1))
     again = gradients(made, batch)
     assert counted[0] == 2  # once more in the backward pass
     for name, gradient in kept.items():

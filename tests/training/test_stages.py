@@ -221,6 +221,20 @@ def again(trainer):
     return trainer.accelerator.prepare(DataLoader(batches, batch_size=1, collate_fn=trainer.data_collator))
 
 
+def test_a_tracker_gets_the_loss_per_task_and_ratio(make_recipe, monkeypatch, tmp_path):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
+    run(make_recipe(writing.stage(steps=2), report_to=["tensorboard"]))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (file,) = [path for path in tmp_path.rglob("events.out.tfevents.*")]
+    events = EventAccumulator(str(file))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert any(tag.startswith("train/") and "@" in tag for tag in tags), tags
+    assert "eval/decisive" in tags
+
+
 # The best checkpoint, and stopping early
 
 
@@ -282,9 +296,11 @@ def test_a_stage_ends_early_when_validation_has_not_got_better_for_a_while(make_
 # Going on
 
 
-@pytest.fixture
-def uninterrupted(make_recipe):
-    recipe = make_recipe(*TWO, output="whole")
+@pytest.fixture(scope="module")
+def uninterrupted(bases, tmp_path_factory):
+    """A run of the two stages that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    recipe = build(Recipe, writing.recipe(bases, writing.write_data(folder / "data"), folder / "run", *TWO), "recipe")
     run(recipe)
     return recipe
 
