@@ -152,6 +152,8 @@ class Goals:
         specs = {
             "floor": "no-document",
             "e2llm expand 4": "e2llm:ratio=8:expand=4",
+            "e2llm expand 4 at 64": "e2llm:ratio=64:expand=4",
+            "e2llm expand 4 at chunk": "e2llm:ratio=chunk:expand=4",
             "e2llm expand 0": "e2llm:ratio=8:expand=0",
             "rag, as many positions": "rag:ratio=8:expand=4",
             "rag, 4 chunks": "rag:ratio=100000:expand=4",
@@ -242,13 +244,14 @@ def main() -> None:
     goals = Goals(pair, Data(given.data or Path(os.environ["E2LLM_DATA"])), given.samples, given.seed)
     result = {"benchmark": "trained_pair", "model": Path(given.model).name, "samples": given.samples, "seed": given.seed, **where()}
     given.output.mkdir(parents=True, exist_ok=True)
+    file = given.output / f"trained_pair-{result['date'].replace(':', '')}.json"
+    file.touch(exist_ok=False)
     for part in given.only.split(","):
         begun = time.perf_counter()
         say(part)
         result[part] = getattr(goals, part)()
+        file.write_text(json.dumps(result, indent=1), encoding="utf-8")  # as it stands, should it be interrupted
         say(f"{part}: {time.perf_counter() - begun:.0f} s")
-    with open(given.output / f"trained_pair-{result['date'].replace(':', '')}.json", "x", encoding="utf-8") as file:
-        json.dump(result, file, indent=1)
     print(json.dumps(result))
 
 

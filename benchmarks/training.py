@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     rate = matmul_flops("bfloat16")
+    stages._keep_memory()  # as `train` does
     recipe = replace(Recipe.read(given.recipe), keep_embedding=0.0)
     model, processor = stages.load(recipe)
     objective = Objective(model, recipe)

@@ -136,7 +136,9 @@ class ResidualAdapter(Adapter):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the places' vectors, and begin without the MLP."""
+        """Draw the places' vectors and a linear map that keeps the norm, and begin without the MLP."""
+        nn.init.normal_(self.skip.weight, std=self.skip.in_features**-0.5)
+        nn.init.zeros_(self.skip.bias)
         nn.init.normal_(self.places, mean=1.0, std=0.5)
         nn.init.ones_(self.places[0])
         nn.init.zeros_(self.down.weight)

@@ -52,8 +52,11 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
     output = Path(recipe.output)
     main = is_main_process()
     say = say if main else lambda line: None
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if main:  # alone: the others may come when it has begun already
-        _check(output, recipe, resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0)
+        _check(output, recipe, resume or restarted)
+    if restarted:
+        _meet_again()
     sources, validation = _sources(recipe)
     set_seed(recipe.seed)  # of LoRA's first weights
     model, processor = load(recipe)
@@ -306,6 +309,20 @@ def _interruptible() -> Iterator[Interruption]:
 def is_main_process() -> bool:
     """Tell whether this is the first of the processes that torchrun or accelerate started, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def _meet_again() -> None:
+    """Join the process group of processes that torchrun has started again.
+
+    torch would do so by itself, but torchrun's store still holds the addresses of the processes before, at which nobody answers any more.
+    """
+    if torch.distributed.is_initialized() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    n_processes = int(os.environ["WORLD_SIZE"])
+    store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), n_processes, is_master=False)
+    own = torch.distributed.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+    backend = "cuda:nccl,cpu:gloo" if bases.default_device() == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, store=own, rank=int(os.environ["RANK"]), world_size=n_processes)
 
 
 def _check(output: Path, recipe: Recipe, resume: bool) -> None:

@@ -199,6 +199,7 @@ class StageTrainer(Trainer):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with writing(folder):
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each process has a file of its own there: the state of its random numbers
             if self.args.should_save:
                 mark_complete(folder)
 

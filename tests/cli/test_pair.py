@@ -50,7 +50,7 @@ def test_the_same_seed_makes_the_same_bytes(world, tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--adapter", "mpl"], "`adapter` (='mpl') must be one of linear, mlp, vpma; did you mean 'mlp'?"),
+        (["--adapter", "mpl"], "`adapter` (='mpl') must be one of linear, mlp, vpma, residual; did you mean 'mlp'?"),
         (["--pooling", "mena"], "did you mean 'mean'?"),
         (["--ratio", "0"], "`ratio` (='0')"),
         (["--chunk-chars", "0"], "`size` (=0)"),

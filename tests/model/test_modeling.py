@@ -78,7 +78,9 @@ def test_every_adapter_works_with_every_pooling_and_trains(make_pair, adapter, p
     inputs = pair.processor(QUESTIONS, DOCUMENTS)
     soft_tokens, mask = pair.model.compress(inputs["chunk_input_ids"], inputs["chunk_attention_mask"], inputs["chunk_soft_ids"])
     norms = soft_tokens[mask].norm(dim=-1)
-    assert norms.mean().item() == pytest.approx(pair.config.soft_token_norm, rel=0.15)
+    # An adapter that does not normalise only begins near the norm: states of a group that are alike add up.
+    tolerance = 0.15 if pair.model.adapter.normalizes else 0.5
+    assert norms.mean().item() == pytest.approx(pair.config.soft_token_norm, rel=tolerance)
     pair.model(**inputs, labels=inputs["input_ids"].masked_fill(inputs["input_ids"] == pair.config.placeholder_id, -100)).loss.backward()
     for name, parameter in pair.model.adapter.named_parameters():
         assert parameter.grad is not None, name
