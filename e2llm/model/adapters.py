@@ -108,11 +108,11 @@ class VPMAAdapter(Adapter):
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return (n_soft, d_dec)."""
         n_soft, length, _ = states.shape
-        heads = (n_soft, length, self.n_heads, -1)
+        heads = (n_soft, length, self.n_heads, self.d_dec // self.n_heads)
         keys, values = (layer(states).view(heads).transpose(1, 2) for layer in (self.key, self.value))
         query = self.query.view(1, self.n_heads, 1, -1).expand(n_soft, -1, -1, -1)
         attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask[:, None, None, :])
-        hidden = self.attention_norm(self.out(attended.reshape(n_soft, -1)) + self.query)
+        hidden = self.attention_norm(self.out(attended.reshape(n_soft, self.d_dec)) + self.query)
         return self.output_norm(hidden + self.down(F.gelu(self.up(hidden))))
 
 

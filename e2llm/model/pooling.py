@@ -26,7 +26,7 @@ def group(states: Tensor, soft_ids: Tensor, n_soft: int) -> tuple[Tensor, Tensor
     counts = torch.bincount(soft_ids, minlength=n_soft)
     starts = counts.cumsum(0) - counts
     places = torch.arange(len(soft_ids), device=soft_ids.device) - starts[soft_ids]
-    group_len = int(counts.max()) if n_soft else 0
+    group_len = int(counts.max()) if n_soft else 1  # an adapter finds a place to look at, also where no row does
     groups = states.new_zeros(n_soft, group_len, states.shape[-1])
     groups[soft_ids, places] = states
     mask = torch.arange(group_len, device=soft_ids.device) < counts[:, None]
