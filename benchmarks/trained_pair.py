@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 from read_and_ask import where
 
 from e2llm import E2LLM
@@ -31,9 +30,9 @@ from e2llm.training.tasks.understanding import wordings
 TEXTS = ("text_books", "text_wiki", "text_openstax", "text_tech", "text_speeches")
 
 
-def interval(name: str, scores: list[dict[str, float]]) -> list[float]:
+def interval(name: str, scores: list[dict[str, float]], n_digits: int = 2) -> list[float]:
     """Return a mean with the ends of its 95 % interval."""
-    return [round(value, 2) for value in summarise(name, scores)]
+    return [round(value, n_digits) for value in summarise(name, scores)]
 
 
 def say(*words: object) -> None:
@@ -101,8 +100,7 @@ class Goals:
             method, nats = make_method(spec, self.pair), []
             for chunk in chunks:
                 nats.append({"nats": float(method.score(method.read(chunk), wordings()[0], chunk).mean())})
-            values = [own["nats"] for own in nats]
-            result[label] = [round(sum(values) / len(values), 3), *[round(end, 3) for end in _interval(values, self.seed)]]
+            result[label] = interval("nats", nats, 3)
             say(f"  {label}: {result[label]}")
         return result
 
@@ -169,7 +167,7 @@ class Goals:
         meetings = rng.sample(sorted(by_document), min(max(2, self.n_samples // 3), len(by_document)))
         samples = [sample for meeting in meetings for sample in rng.sample(by_document[meeting], min(2, len(by_document[meeting])))]
         specs = {"floor": "no-document", "e2llm expand 4": "e2llm:expand=4", "e2llm expand 0": "e2llm:expand=0", "rag": "rag"}
-        return self.compare(samples, specs, "rouge", "g_mean", 128)
+        return self.compare(samples, specs, "rouge", "gmean", 128)
 
     def needles(self) -> dict[str, object]:
         """Share of needles found, four chunks as text or none, from 4K to 128K tokens."""
@@ -209,18 +207,13 @@ class Goals:
                         continue
                     place = texts[record.context] + inside
                     ranked = [index for _, index, _ in pair._rank(record.question, [compressed])[:4]]
-                    found[label].append(float(any(compressed.spans[index][0] <= place < compressed.spans[index][1] for index in ranked)))
+                    hit = float(any(compressed.spans[index][0] <= place < compressed.spans[index][1] for index in ranked))
+                    found[label].append({"recall": 100 * hit})
         result = {"n": len(found["trained"]), "neighbour_weight": NEIGHBOUR_WEIGHT}
         for label, hits in found.items():
-            result[label] = [round(100 * value, 1) for value in (sum(hits) / len(hits), *_interval(hits, self.seed))]
+            result[label] = interval("recall", hits, 1)
         say(f"  {result}")
         return result
-
-
-def _interval(values: list[float], seed: int) -> tuple[float, float]:
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.tensor(values)[torch.randint(len(values), (1000, len(values)), generator=generator)].mean(1)
-    return float(drawn.quantile(0.025)), float(drawn.quantile(0.975))
 
 
 PARTS = ("restating", "ranking", "answers", "expanding", "needles", "summaries", "reconstruction")

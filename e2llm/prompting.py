@@ -6,6 +6,9 @@ Whatever trains a decoder to read documents should build its prompts here, so th
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from e2llm.chunking import Span
 from e2llm.documents.compressed import CompressedDocument, pages_between
 from e2llm.model.processing import E2LLMProcessor, SoftTokens
 
@@ -56,20 +59,23 @@ class Passage:
 
 def join_neighbours(documents: Sequence[CompressedDocument], chosen: Sequence[tuple[int, int]]) -> list[Passage]:
     """Join chosen chunks, given as (document index, chunk index), into passages in the order of the documents."""
-    passages: list[Passage] = []
-    last: tuple[int, int] | None = None
-    first_index = 0
-    for place in sorted(chosen):
-        which, index = place
-        document = documents[which]
-        if last != (which, index - 1):
-            first_index = index
-        else:
-            passages.pop()
-        start, end = int(document.spans[first_index, 0]), int(document.spans[index, 1])
-        passages.append(Passage(document.name, document.text[start:end], start, end, pages_between(document.page_starts, start, end)))
-        last = place
+    passages = []
+    for which, document in enumerate(documents):
+        own = [index for place, index in chosen if place == which]
+        for start, end in join_spans(document.spans, own):
+            passages.append(Passage(document.name, document.text[start:end], start, end, pages_between(document.page_starts, start, end)))
     return passages
+
+
+def join_spans(spans: Sequence[Span] | np.ndarray, chosen: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the places of the chosen chunks of one document in their order, neighbours as one."""
+    joined: list[tuple[int, int]] = []
+    for index in sorted(chosen):
+        start, end = int(spans[index][0]), int(spans[index][1])
+        if index - 1 in chosen:
+            start, _ = joined.pop()
+        joined.append((start, end))
+    return joined
 
 
 def prompt_parts(
@@ -99,3 +105,8 @@ def prompt_parts(
 def answer_cue(processor: E2LLMProcessor) -> str:
     """Return what ends a prompt: nothing where a chat template does, else the word after which a base model answers."""
     return "" if processor.chat_template else "\nAnswer:"
+
+
+def answer_text(processor: E2LLMProcessor, answer: str) -> str:
+    """Return an answer as it stands after its prompt: after the cue of a base model a space comes first."""
+    return answer if processor.chat_template else " " + answer

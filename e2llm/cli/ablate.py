@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from e2llm.cli.options import quiet, say
-
-MISSING_CODE = 3
+from e2llm.cli import options
+from e2llm.cli.options import say
 
 
 def ablate(
@@ -26,11 +25,8 @@ def ablate(
     steps: Annotated[int | None, typer.Option("--steps", help="Most steps of every stage. Default: the recipe's.")] = None,
     methods: Annotated[str, typer.Option("--methods", help="Methods to measure beside each variant, with commas between.")] = "no-document,full-text",
     benchmarks: Annotated[str, typer.Option("--benchmarks", help="Benchmarks with commas between.")] = "squad",
-    scale: Annotated[str, typer.Option("--scale", help="quick or full.")] = "quick",
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Folder of the benchmarks' local data sets. Default: the hub.", envvar="E2LLM_DATA"),
-    ] = None,
+    scale: options.Scale = "quick",
+    data: options.Data = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of samples, and of the search.")] = 0,
     trials: Annotated[int, typer.Option("--trials", help="Trials of the search.")] = 20,
 ) -> None:
@@ -38,7 +34,7 @@ def ablate(
 
     Ends with one line of JSON. Exit code 3 where a method or a benchmark could not be had.
     """
-    quiet()
+    options.quiet()
     from e2llm.benchmarks.data import Data
     from e2llm.checks import check_choice
     from e2llm.evaluation import ablations
@@ -65,11 +61,7 @@ def ablate(
     )
     lines = [{"value": own.value, "validation": own.validation, "scores": own.scores, "folder": str(own.folder)} for own in variants]
     print(json.dumps({"ablation": name, "variants": lines}))
-    missing = {what: reason for own in variants for what, reason in own.missing.items()}
-    for what, reason in missing.items():
-        say(f"e2llm: {what} could not be had: {reason}")
-    if missing:
-        raise typer.Exit(MISSING_CODE)
+    options.report_missing({what: reason for own in variants for what, reason in own.missing.items()})
 
 
 def _value(text: str) -> object:

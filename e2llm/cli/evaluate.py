@@ -10,8 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from e2llm.cli import options
 from e2llm.cli.options import console, say
 
-MISSING_CODE = 3
-
 
 def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; what it holds is kept, and an interrupted run goes on there.")],
@@ -20,11 +18,8 @@ def evaluate(
         str, typer.Option("--methods", help='Names with commas between, or "all"; hyper-parameters after colons: e2llm:ratio=16:expand=2,rag.')
     ] = "all",
     benchmarks: Annotated[str, typer.Option("--benchmarks", help='Names with commas between, or "all".')] = "all",
-    scale: Annotated[str, typer.Option("--scale", help="quick (about 30 minutes on two cores) or full (the paper's sizes).")] = "quick",
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Folder of local data sets, a folder each with dev.jsonl. Default: the hub.", envvar="E2LLM_DATA"),
-    ] = None,
+    scale: options.Scale = "quick",
+    data: options.Data = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of samples.")] = 0,
     limit_s: Annotated[
         float, typer.Option("--limit-s", help="Longest that one document with one question may take, in seconds, as predicted.")
@@ -61,7 +56,4 @@ def evaluate(
         outcome = runner.evaluate(pair, chosen_methods, chosen_benchmarks, output, scale, seed, local, limit_s, progress)
     kept = f", {outcome.n_kept:,} were there" if outcome.n_kept else ""
     say(f"{outcome.path}: {outcome.n_done:,} cells measured, {outcome.n_skipped:,} could not run{kept}.")
-    for name, reason in outcome.missing.items():
-        say(f"e2llm: {name} could not be had: {reason}")
-    if outcome.missing:
-        raise typer.Exit(MISSING_CODE)
+    options.report_missing(outcome.missing)

@@ -34,14 +34,28 @@ LibraryFolder = Annotated[
 DType = Annotated[str | None, typer.Option("--dtype", help='"float32", "bfloat16", ... Default: what the machine multiplies fastest.')]
 Device = Annotated[str | None, typer.Option("--device", help='"cpu", "cuda", ... Default: the accelerator, if there is one.')]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that a hub model brings along.")]
+Scale = Annotated[str, typer.Option("--scale", help="quick (about 30 minutes on two cores) or full (the paper's sizes).")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of local data sets, a folder each with dev.jsonl. Default: the hub.", envvar=environment.DATA),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]
 
+MISSING_CODE = 3  # what `evaluate` and `ablate` end with where a method or a benchmark could not be had
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
     """Print one line to standard error."""
     console.print(Text(message))  # not the string, in which brackets are mark-up and :smile: is an emoji
+
+
+def report_missing(missing: dict[str, str]) -> None:
+    """Say which methods and benchmarks could not be had, and end with their exit code; do nothing where there are none."""
+    for name, reason in missing.items():
+        say(f"e2llm: {name} could not be had: {reason}")
+    if missing:
+        raise typer.Exit(MISSING_CODE)
 
 
 def load_model(name: str, dtype: str | None, device: str | None, trust_remote_code: bool = False) -> "E2LLM":

@@ -19,8 +19,8 @@ def train(
 
     options.quiet()
     from e2llm.training.recipe import Recipe
-    from e2llm.training.stages import is_main_process
     from e2llm.training.stages import train as run
+    from e2llm.training.trainer import is_main_process
 
     read = Recipe.read(recipe)
     if output is not None:

@@ -24,7 +24,7 @@ from e2llm.evaluation.tables import main_score, score_of
 from e2llm.model import E2LLMConfig
 from e2llm.training.curves import read_log
 from e2llm.training.recipe import PARTS, Recipe, Stage
-from e2llm.training.stages import PAIR_FOLDER, RECIPE_FILE, train
+from e2llm.training.stages import PAIR_FOLDER, RECIPE_FILE, stage_folder, train
 from e2llm.training.trainer import LOG_FILE
 
 Change = Callable[[Recipe, Any], Recipe]
@@ -211,7 +211,7 @@ def trained_pair(recipe: Recipe) -> str:
 
 def least_loss(recipe: Recipe, folder: Path) -> float:
     """Return the least validation loss of a run's last stage (of reasoning, where it has that task)."""
-    log = folder / f"{len(recipe.stages)}-{recipe.stages[-1].name.replace(' ', '-')}" / LOG_FILE
+    log = stage_folder(folder, len(recipe.stages), recipe.stages[-1]) / LOG_FILE
     return min(line["eval_decisive"] for line in read_log(log) if "eval_decisive" in line)
 
 

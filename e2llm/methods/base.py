@@ -20,7 +20,7 @@ from e2llm.engines import Engine, Generation, Sampling
 from e2llm.engines.transformers import TransformersEngine
 from e2llm.errors import WindowError
 from e2llm.methods import costs
-from e2llm.prompting import Passage, prompt_parts
+from e2llm.prompting import Passage, answer_text, prompt_parts
 
 NAME = "document"
 # Positions that a prompt takes beside the document and the answer, when they must be predicted: instruction, chat markers, question.
@@ -185,7 +185,7 @@ class Method(ABC):
         Raises:
             WindowError: Prompt and answer do not fit the decoder's window.
         """
-        ids = self.pair.processor.text_ids(answer if self.pair.processor.chat_template else " " + answer)
+        ids = self.pair.processor.text_ids(answer_text(self.pair.processor, answer))
         prompt = self.prompt(reading.kept, question, len(ids))
         embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))
         with evaluating(self.pair._base):
@@ -198,14 +198,10 @@ class Method(ABC):
         if self.window is not None and positions + max_new_tokens > self.window:
             return _beyond(positions + max_new_tokens, self.window)
         n_bytes = costs.decoder_bytes(self.decoder, positions + max_new_tokens)
-        if n_bytes > machine.free_bytes:
-            return f"memory: it needs about {n_bytes / 2**30:.1f} GiB and {machine.free_bytes / 2**30:.1f} GiB are free"
         flops = costs.decoder_flops(self.decoder, positions)
         flops += 2 * n_tokens * costs.linear_weights(self.pair._base.encoder) if self.encodes else 0
         seconds = flops / machine.flops_per_s + max_new_tokens * machine.token_s
-        if seconds > machine.limit_s:
-            return f"time: it needs about {seconds:,.0f} s and the limit is {machine.limit_s:,.0f} s"
-        return None
+        return machine.refusal(n_bytes, seconds)
 
     def embed(self, prompt: Prompt) -> Tensor:
         """Return a prompt's input embeddings, (seq, d_dec)."""

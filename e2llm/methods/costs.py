@@ -84,6 +84,14 @@ class Machine:
     token_s: float = 0.0
     limit_s: float = float("inf")
 
+    def refusal(self, n_bytes: float = 0, seconds: float = 0) -> str | None:
+        """Say in words why what needs so much memory or time cannot run; None where it can."""
+        if n_bytes > self.free_bytes:
+            return f"memory: it needs about {n_bytes / 2**30:.1f} GiB and {self.free_bytes / 2**30:.1f} GiB are free"
+        if seconds > self.limit_s:
+            return f"time: it needs about {seconds:,.0f} s and the limit is {self.limit_s:,.0f} s"
+        return None
+
     @classmethod
     def measure(cls, pair: E2LLM, limit_s: float) -> "Machine":
         """Measure this machine with a prompt of 256 positions and answers of 1 and 9 tokens, twice; the first time warms up."""

@@ -20,7 +20,7 @@ from e2llm.methods.base import AROUND, Prompt, Reading, Result, TimedGeneration
 from e2llm.methods.full_text import FullText
 from e2llm.methods.lambda_attention import Shape, check_decoder, lambda_cache, lambda_decoder
 from e2llm.model.modeling import cache_argument
-from e2llm.prompting import Passage
+from e2llm.prompting import Passage, answer_text
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class FlatMemory(FullText):
 
     def score(self, reading: Reading, question: str, answer: str) -> Tensor:
         """Return the nats of each token of an answer that somebody else wrote, (n_answer_tokens,) float32."""
-        ids = self.pair.processor.text_ids(answer if self.pair.processor.chat_template else " " + answer)
+        ids = self.pair.processor.text_ids(answer_text(self.pair.processor, answer))
         prompt = self.prompt(reading.kept, question, len(ids)).ids
         cache, n_reused = self._continued(reading.kept, prompt)
         logits = torch.cat(self._feed(cache, prompt[n_reused:] + ids[:-1], len(ids)))
@@ -111,9 +111,7 @@ class FlatMemory(FullText):
         if reason := super().refusal(n_held, max_new_tokens, machine):
             return reason
         seconds = self._flops(0, n_tokens + AROUND, self.piece_tokens) / machine.flops_per_s + max_new_tokens * machine.token_s
-        if seconds > machine.limit_s:
-            return f"time: it needs about {seconds:,.0f} s and the limit is {machine.limit_s:,.0f} s"
-        return None
+        return machine.refusal(seconds=seconds)
 
     def _continued(self, kept: _Kept, ids: list[int]) -> tuple[Cache, int]:
         """Return the document's cache, to go on from, and how much of the prompt is in it; an empty one where the prompt begins otherwise."""

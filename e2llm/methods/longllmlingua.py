@@ -95,13 +95,9 @@ class LongLlmLingua(Method):
             return None
         # The package holds the logits of all that is left after the chunks are chosen, and two copies.
         n_bytes = 3 * positions * vocab * self.decoder.dtype.itemsize
-        if n_bytes > machine.free_bytes:
-            return f"memory: it needs about {n_bytes / 2**30:.1f} GiB and {machine.free_bytes / 2**30:.1f} GiB are free"
         n_scored = n_tokens + -(-n_tokens * CHARS_PER_TOKEN // self.pair.config.chunk_chars) * _QUESTION_TOKENS
         seconds = costs.decoder_flops(self.decoder, n_scored, -n_scored, n_scored) / machine.flops_per_s
-        if seconds > machine.limit_s:
-            return f"time: it needs about {seconds:,.0f} s and the limit is {machine.limit_s:,.0f} s"
-        return None
+        return machine.refusal(n_bytes, seconds)
 
     @cached_property
     def _scorer(self) -> "_Scorer":

@@ -141,7 +141,7 @@ class E2LLMProcessor(ProcessorMixin):
             batch_soft_ids.append(soft_ids)
         inputs = dict(zip(("input_ids", "attention_mask"), self._pad_left(prompts), strict=True))
         if any(batch_rows):
-            inputs |= self._pad_chunks(batch_rows, batch_soft_ids)
+            inputs |= self.pad_chunks(batch_rows, batch_soft_ids)
         return BatchFeature(inputs, tensor_type=return_tensors)
 
     def encoder_rows(self, text: str, spans: Sequence[Span], window: int = 1, prompt: str | None = None) -> list[EncoderRow]:
@@ -315,8 +315,10 @@ class E2LLMProcessor(ProcessorMixin):
             mask[row, length - len(prompt) :] = 1
         return ids, mask
 
-    def _pad_chunks(self, batch_rows: list[list[EncoderRow]], batch_soft_ids: list[list[np.ndarray]]) -> dict[str, Tensor]:
-        shape = (len(batch_rows), max(map(len, batch_rows)), max(len(row.input_ids) for rows in batch_rows for row in rows))
+    def pad_chunks(self, batch_rows: list[list[EncoderRow]], batch_soft_ids: list[list[np.ndarray]]) -> dict[str, Tensor]:
+        """Pad the encoder's inputs of a batch to `chunk_input_ids`, `chunk_attention_mask`, `chunk_soft_ids` (batch, n_chunks, chunk_len)."""
+        lengths = [len(row.input_ids) for rows in batch_rows for row in rows]
+        shape = (len(batch_rows), max([1, *map(len, batch_rows)]), max([1, *lengths]))
         ids = torch.full(shape, self.encoder_tokenizer.pad_token_id or 0)
         mask = torch.zeros(shape, dtype=torch.long)
         soft_ids = torch.full(shape, -1)

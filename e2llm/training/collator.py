@@ -52,16 +52,7 @@ class Collator:
 
     def _chunks(self, samples: list[Sample]) -> dict[str, Tensor]:
         """Pad the encoder's inputs; a batch without any gets one that feeds no soft token, so that every process has the same graph."""
-        n_rows = max(1, *(len(sample.rows) for sample in samples))
-        chunk_len = max([1, *(len(row.input_ids) for sample in samples for row in sample.rows)])
-        ids = torch.full((len(samples), n_rows, chunk_len), self.processor.encoder_tokenizer.pad_token_id or 0)
-        mask, soft_ids = torch.zeros_like(ids), torch.full_like(ids, -1)
-        for item, sample in enumerate(samples):
-            for place, (row, own) in enumerate(zip(sample.rows, sample.soft_ids, strict=True)):
-                length = len(row.input_ids)
-                ids[item, place, :length] = torch.tensor(row.input_ids)
-                mask[item, place, :length] = 1
-                soft_ids[item, place, :length] = torch.from_numpy(own)
-        if not mask.any():
-            mask[0, 0, 0] = 1
-        return {"chunk_input_ids": ids, "chunk_attention_mask": mask, "chunk_soft_ids": soft_ids}
+        inputs = self.processor.pad_chunks([sample.rows for sample in samples], [sample.soft_ids for sample in samples])
+        if not inputs["chunk_attention_mask"].any():
+            inputs["chunk_attention_mask"][0, 0, 0] = 1
+        return inputs

@@ -28,7 +28,7 @@ from e2llm.training.mixture import Mixture, stage_seed
 from e2llm.training.objective import Objective
 from e2llm.training.recipe import Recipe, Stage
 from e2llm.training.remembering import RememberedStates
-from e2llm.training.trainer import COMPLETE_FILE, Lines, StageTrainer, last_checkpoint, load_trained, mark_complete, part_of, writing
+from e2llm.training.trainer import COMPLETE_FILE, Lines, StageTrainer, is_main_process, last_checkpoint, load_trained, mark_complete, part_of, writing
 
 RECIPE_FILE = "recipe.json"
 PAIR_FOLDER = "pair"
@@ -70,7 +70,7 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
     say(f"Training {sum(p.numel() for n, p in objective.named_parameters() if n in set(trained)):,} parameters on {_count(sources)}.")
     with _interruptible() as interruption:
         for number, stage in enumerate(recipe.stages, 1):
-            folder = output / f"{number}-{stage.name.replace(' ', '-')}"
+            folder = stage_folder(output, number, stage)
             if (folder / COMPLETE_FILE).exists():
                 load_trained(objective, folder)
                 continue
@@ -83,6 +83,11 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
         save(objective, processor, recipe, pair)
         _plot(output, say)
     return pair
+
+
+def stage_folder(output: Path, number: int, stage: Stage) -> Path:
+    """Return where the stage with this number, counted from 1, keeps its files."""
+    return output / f"{number}-{stage.name.replace(' ', '-')}"
 
 
 def run_stage(
@@ -304,11 +309,6 @@ def _interruptible() -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def is_main_process() -> bool:
-    """Tell whether this is the first of the processes that torchrun or accelerate started, or the only one."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _meet_again() -> None:

@@ -72,10 +72,8 @@ class StageTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the stage's batches in their order; accelerate deals them to the processes."""
-        return self.accelerator.prepare(self._loader(self.mixture))
-
-    def _loader(self, mixture: Mixture) -> DataLoader:
-        return DataLoader(mixture, batch_size=1, shuffle=False, collate_fn=self.data_collator, num_workers=self.args.dataloader_num_workers)
+        workers = self.args.dataloader_num_workers
+        return self.accelerator.prepare(DataLoader(self.mixture, batch_size=1, shuffle=False, collate_fn=self.data_collator, num_workers=workers))
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """Return the batch's loss; stop where it is not a number, before the weights are touched."""
@@ -243,6 +241,11 @@ class Lines(TrainerCallback):
         return f"{head} {' '.join(losses)} | {logs.get('positions_per_s', 0):.0f} positions/s, {format_seconds(left_s)} left"
 
 
+def is_main_process() -> bool:
+    """Tell whether this is the first of the processes that torchrun or accelerate started, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def part_of(name: str) -> str:
     """Return the part that a parameter belongs to, by its name."""
     names = name.split(".")
@@ -272,7 +275,7 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     for path in Path(folder).glob("checkpoint-*"):
         if (path / COMPLETE_FILE).exists():
             found.append(path)
-        elif path.is_dir() and int(os.environ.get("RANK", "0")) == 0:
+        elif path.is_dir() and is_main_process():
             shutil.rmtree(path, ignore_errors=True)
     return str(max(found, key=lambda path: int(path.name.split("-")[-1]))) if found else None
 

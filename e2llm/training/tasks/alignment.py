@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from e2llm.model.modeling import CHUNK_INPUTS
 from e2llm.model.processing import E2LLMProcessor
 from e2llm.training.data.records import Record
 from e2llm.training.tasks.base import Draw, Loss, Others, Sample, Task, bag_means, draw_window, text_of
@@ -44,8 +45,7 @@ class Alignment(Task):
 
     def loss(self, model: Any, inputs: dict[str, Tensor]) -> Loss:
         """Return the squared distance to the embeddings over their squared norm, summed over the soft tokens."""
-        chunks = {name: inputs[name] for name in ("chunk_input_ids", "chunk_attention_mask", "chunk_soft_ids")}
-        soft_tokens, mask = model.compress(**chunks)
+        soft_tokens, mask = model.compress(**{name: inputs[name] for name in CHUNK_INPUTS[:3]})
         table = model.get_input_embeddings().weight
         with torch.no_grad():
             wanted = bag_means(table, inputs["targets"]).float()

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from e2llm.chunking import Span, make_spans
-from e2llm.prompting import Passage, answer_cue, prompt_parts
+from e2llm.prompting import Passage, answer_cue, answer_text, join_spans, prompt_parts
 from e2llm.training.data.records import QuestionRecord, Record
 from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, prepare
 
@@ -33,11 +33,11 @@ class Reasoning(Task):
         text, spans, held = _document(record, answer, draw, others)
         expanded = self.expanded(text, spans, held, record.question, draw)
         name = _NAMES[int(rng.integers(len(_NAMES)))]
-        passages = [Passage(name, text[start:end], start, end, None) for start, end in _joined(spans, expanded)]
+        passages = [Passage(name, text[start:end], start, end, None) for start, end in join_spans(spans, expanded)]
         around = len(processor.prompt_ids(prompt_parts(record.question, [(name, 0)], passages, cue=answer_cue(processor))))
         compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
         parts = prompt_parts(record.question, [(name, compressed.n_soft)], passages, cue=answer_cue(processor))
-        answered = answer_ids(processor, ("" if processor.chat_template else " ") + answer, draw)
+        answered = answer_ids(processor, answer_text(processor, answer), draw)
         source = f"{record.source}/{record.id}"
         read = prompt_parts(record.question, [(name, 0)], [Passage(name, text, 0, len(text), None)], soft=False, cue=answer_cue(processor))
         return Sample(source, compressed.rows, compressed.soft_ids, processor.prompt_ids(parts), answered, teacher_ids=processor.prompt_ids(read))
@@ -94,17 +94,6 @@ def _document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -
         text = "\n\n".join(texts)
     spans = make_spans(text, chunker)
     return text, spans, _holding(text, spans, answer)
-
-
-def _joined(spans: list[Span], chosen: list[int]) -> list[Span]:
-    """Join neighbours among the chosen chunks, as `prompting.join_neighbours` does."""
-    joined: list[Span] = []
-    for index in sorted(chosen):
-        start, end = spans[index]
-        if index - 1 in chosen:
-            start, _ = joined.pop()
-        joined.append((start, end))
-    return joined
 
 
 def _holding(text: str, spans: list[Span], answer: str) -> list[int]:
