@@ -6,6 +6,7 @@ FSDP2 (`fully_shard`) against the whole model. Not covered, for want of an accel
 shards on accelerators alone) and NCCL. Nothing waits longer than its timeout.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -145,6 +146,9 @@ def _step_without_chunks(data):
         wrapped.zero_grad()
         wrapped(**made[1]([batch]))["loss"].backward()
     gradients = {name: p.grad.numpy() for name, p in made[0].named_parameters() if p.requires_grad}
+    # DDP goes before its group: the last one to hold the group destroys it, and DDP would do so with the GIL that a thread of gloo's waits for.
+    del wrapped
+    gc.collect()
     torch.distributed.destroy_process_group()
     return gradients
 
