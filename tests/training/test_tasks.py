@@ -10,7 +10,7 @@ from e2llm.model.processing import E2LLMProcessor
 from e2llm.training.data.records import QuestionRecord, TextRecord
 from e2llm.training.tasks import TASKS, Draw
 from e2llm.training.tasks.base import Others, bag_means, stack_targets
-from e2llm.training.tasks.reasoning import _NAMES
+from e2llm.training.tasks.reasoning import _NAMES, _holding
 from e2llm.training.tasks.understanding import wordings
 from tests.training.writing import prose
 
@@ -156,20 +156,20 @@ def test_the_prompt_of_expanding_is_the_one_that_is_asked_with_when_the_same_chu
     for seed in range(12):
         sample = make("expanding", QUESTION, pair, seed, n_chunks=n_chunks)
         rng = np.random.default_rng(seed)
-        rng.integers(len(QUESTION.answers))
-        chosen = TASKS["expanding"].expanded(QUESTION.context, *_spans_and_held(pair), QUESTION.question, Draw(pair.processor, rng, 4, n_chunks))
+        answer = QUESTION.answers[rng.integers(len(QUESTION.answers))]
+        chosen = TASKS["expanding"].expanded(QUESTION.context, *_spans_and_held(pair, answer), QUESTION.question, Draw(pair.processor, rng, 4, n_chunks))
         monkeypatch.setattr(pair, "_rank", lambda question, own, chosen=chosen: [(0, index, 1.0) for index in chosen])
         asked = [pair._prompt(QUESTION.question, [document], len(chosen), 4).ids for document in documents.values()]
         assert sample.prompt_ids in asked
 
 
-def _spans_and_held(pair):
+def _spans_and_held(pair, answer):
     spans = make_spans(QUESTION.context, pair.chunker)
-    return spans, [index for index, (start, end) in enumerate(spans) if start <= QUESTION.context.find("Ann") < end]
+    return spans, _holding(QUESTION.context, spans, answer)
 
 
 def test_the_expanded_passages_are_one_to_four_chunks_of_the_document_and_mostly_hold_the_answer(pair):
-    spans, held = _spans_and_held(pair)
+    spans, held = _spans_and_held(pair, "Ann")
     numbers, hits = set(), 0
     for seed in range(100):
         chosen = TASKS["expanding"].expanded(
@@ -180,7 +180,7 @@ def test_the_expanded_passages_are_one_to_four_chunks_of_the_document_and_mostly
         numbers.add(len(chosen))
         hits += held[0] in chosen
     assert numbers == {1, 2, 3, 4}
-    assert 80 <= hits < 100
+    assert 60 <= hits < 90
 
 
 def test_the_answer_is_one_of_the_records_answers(pair, plain):
@@ -223,7 +223,9 @@ def test_what_is_to_be_continued_follows_what_is_compressed(trained_pair, plain,
     pair = plain if decoder == "plain" else trained_pair
     places = set()
     for seed in range(30):
-        sample = make("continuation", TEXT, pair, seed, ratio=1, n_chunks=4, max_answer_tokens=4000)
+        sample = make("continuation-distillation", TEXT, pair, seed, ratio=1, n_chunks=4, max_answer_tokens=4000)
+        untaught = make("continuation", TEXT, pair, seed, ratio=1, n_chunks=4, max_answer_tokens=4000)
+        assert (untaught.prompt_ids, untaught.answer_ids, untaught.teacher_ids) == (sample.prompt_ids, sample.answer_ids, None)
         after = text_of(pair, sample.answer_ids)
         before = text_of(pair, sample.prompt_ids).removeprefix("<bos>")
         read = text_of(pair, sample.teacher_ids).removeprefix("<bos>")

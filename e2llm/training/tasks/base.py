@@ -82,10 +82,14 @@ class Task(ABC):
     Attributes:
         name: By which recipes call it.
         kind: What it reads: "text" or "question" records; a task that reads texts takes the documents of question records where it finds no others.
+        taught: Whether its samples hold the teacher's prompt.
     """
 
     name: ClassVar[str]
     kind: ClassVar[str]
+
+    def __init__(self, taught: bool = False) -> None:
+        self.taught = taught
 
     @abstractmethod
     def make(self, record: Record, draw: Draw, others: "Others") -> Sample | None:

@@ -37,5 +37,7 @@ class Continuation(Task):
         answer = processor.text_ids(after)[: draw.max_answer_tokens]
         if not answer or not compressed.n_soft:
             return None
-        teacher = [*bos, *processor.text_ids(before + text[start:stop], begins=True)]
-        return Sample(f"{record.source}/{record.id}", compressed.rows, compressed.soft_ids, prompt, answer, teacher_ids=teacher)
+        sample = Sample(f"{record.source}/{record.id}", compressed.rows, compressed.soft_ids, prompt, answer)
+        if self.taught:
+            sample.teacher_ids = [*bos, *processor.text_ids(before + text[start:stop], begins=True)]
+        return sample

@@ -20,7 +20,7 @@ class Distillation(Task):
 
     name: ClassVar[str] = "distillation"
     kind: ClassVar[str] = "question"
-    source: Task = Reasoning()
+    source: Task = Reasoning(taught=True)
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
         """Return a sample of the task whose answers are followed, with the teacher's prompt; None where that is too long to read."""
@@ -40,4 +40,4 @@ class ContinuationDistillation(Distillation):
 
     name: ClassVar[str] = "continuation-distillation"
     kind: ClassVar[str] = "text"
-    source: Task = Continuation()
+    source: Task = Continuation(taught=True)

@@ -15,7 +15,7 @@ from e2llm.training.data.records import QuestionRecord, Record
 from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, prepare
 
 # How often the chunk that holds the answer is not among the expanded ones.
-MISSED = 0.1
+MISSED = 0.3
 _NAMES = ("document", "report", "notes", "text", "page", "file", "article", "paper")
 
 
@@ -39,8 +39,11 @@ class Reasoning(Task):
         parts = prompt_parts(record.question, [(name, compressed.n_soft)], passages, cue=answer_cue(processor))
         answered = answer_ids(processor, answer_text(processor, answer), draw)
         source = f"{record.source}/{record.id}"
-        read = prompt_parts(record.question, [(name, 0)], [Passage(name, text, 0, len(text), None)], soft=False, cue=answer_cue(processor))
-        return Sample(source, compressed.rows, compressed.soft_ids, processor.prompt_ids(parts), answered, teacher_ids=processor.prompt_ids(read))
+        sample = Sample(source, compressed.rows, compressed.soft_ids, processor.prompt_ids(parts), answered)
+        if self.taught:
+            whole = [Passage(name, text, 0, len(text), None)]
+            sample.teacher_ids = processor.prompt_ids(prompt_parts(record.question, [(name, 0)], whole, soft=False, cue=answer_cue(processor)))
+        return sample
 
     def expanded(self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw) -> list[int]:
         """Return the chunks that also stand as text; none here."""
