@@ -1,4 +1,4 @@
-"""`e2llm data`: look at training data before training on it."""
+"""`e2llm data`: look at training data before training on it, and let a teacher answer it."""
 
 import importlib
 import json
@@ -7,8 +7,10 @@ import os
 import re
 import statistics
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,15 +24,10 @@ if TYPE_CHECKING:
     from e2llm.model.processing import E2LLMProcessor
     from e2llm.training.data import Record, Source
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at training data, and let a teacher answer it.")
 _N_ERRORS = 5
 _SAMPLE_CHARS = 160
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
-
-
-@app.callback()
-def data() -> None:  # without which a group of one verb would be that verb
-    """Look at training data."""
 
 
 @app.command()
@@ -63,6 +60,40 @@ def check(
     n_bad, n_records = (sum(report[count] for report in reports) for count in ("n_bad", "n_records"))
     if n_bad:
         raise UserError(f"{n_bad:,} of {n_records:,} records are empty or malformed; mend them or leave them out.")
+
+
+@app.command()
+def answer(
+    name: Annotated[str, typer.Argument(metavar="PATH|NAME", help="Questions about documents, as `check` reads them; their answers are not used.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A .jsonl file of records; what it holds is kept, and an interrupted run goes on there.")
+    ],
+    model: options.Model = "smol",
+    split: Annotated[str, typer.Option("--split", help="Split of a folder or a data set.")] = "train",
+    limit: Annotated[int | None, typer.Option("--limit", help="Answer only the first so many records.")] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")] = 64,
+    dtype: options.DType = None,
+    device: options.Device = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Let the pair's untrained decoder read each document as text and write the answers that training is to follow (distillation)."""
+    check_count("--max-new-tokens", max_new_tokens, 1)
+    if output.suffix != ".jsonl":
+        raise UserError(f"`--output` (={str(output)!r}) must end in .jsonl, as training data does.")
+    options.quiet()
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from e2llm.training.teaching import teach
+
+    (source,) = _open([name], split, limit)
+    pair = options.load_model(model, dtype, device, trust_remote_code)
+    counts: Counter[str] = Counter()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        for outcome in bar.track(teach(pair, source, output, max_new_tokens), total=len(source), description=f"Answering {source.name}"):
+            counts[outcome] += 1
+    say(f"{output}: " + ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) + ".")
 
 
 @dataclass

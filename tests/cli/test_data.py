@@ -1,10 +1,14 @@
-"""`e2llm data check`: what a data set holds, and what is wrong with it."""
+"""`e2llm data`: what a data set holds, what is wrong with it, and what a teacher answers."""
+
+import json
 
 import pytest
 
+from e2llm import E2LLM
+from e2llm.methods.full_text import BaseFullText
 from e2llm.model.assembling import load_processor
 from e2llm.model.configuration import E2LLMConfig
-from tests.cli.running import run
+from tests.cli.running import FEW, run
 from tests.training.data.writing import questions, shared, texts, write_lines
 
 
@@ -102,3 +106,51 @@ def test_what_cannot_be_checked_is_an_error_of_one_line(pair, tmp_path, argv, wo
 def test_a_data_set_of_the_hub_that_cannot_be_reached_is_a_failure_of_one_line(pair):
     pytest.importorskip("datasets")
     assert "cannot be loaded" in run("data", "check", "nobody/nothing", "-m", pair).failure
+
+
+# Answers of a teacher
+
+
+def test_a_teacher_answers_questions_as_the_decoder_does_that_reads_the_text(pair, tmp_path):
+    path = write_lines(tmp_path / "town.jsonl", questions(3))
+    result = run("data", "answer", path, "-m", pair, "-o", "taught.jsonl", *FEW)
+    assert result.said == "taught.jsonl: 3 answered.\n"
+    taught = [json.loads(line) for line in (tmp_path / "taught.jsonl").read_text().splitlines()]
+    fields = ("id", "context", "question", "source")
+    assert [[record[name] for name in fields] for record in taught] == [[record[name] for name in fields] for record in questions(3)]
+    ceiling = BaseFullText(E2LLM.from_pretrained(str(pair), dtype="float32"))
+    for record in taught:
+        assert record["answers"] == [ceiling.answer(ceiling.read(record["context"]), record["question"], 4).text]
+    assert run("data", "check", "taught.jsonl", "-m", pair).said == ""
+
+
+def test_answering_goes_on_where_it_was_cut(pair, tmp_path):
+    path = write_lines(tmp_path / "town.jsonl", questions(3))
+    run("data", "answer", path, "-m", pair, "-o", "taught.jsonl", *FEW)
+    taught = tmp_path / "taught.jsonl"
+    whole = taught.read_bytes()
+    taught.write_bytes(whole[: whole.index(b"\n") + 40])
+    result = run("data", "answer", path, "-m", pair, "-o", "taught.jsonl", *FEW)
+    assert result.said == "taught.jsonl: 2 answered, 1 kept.\n"
+    assert taught.read_bytes() == whole
+
+
+def test_a_document_beyond_the_window_is_left_out_and_counted(pair, tmp_path):
+    path = write_lines(tmp_path / "town.jsonl", [questions(1)[0] | {"context": "river " * 9000}, *questions(2)])
+    assert run("data", "answer", path, "-m", pair, "-o", "taught.jsonl", *FEW).said == "taught.jsonl: 2 answered, 1 too long.\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["town.jsonl", "-o", "taught.json"], "must end in .jsonl"),
+        (["town.jsonl", "-o", "other.jsonl"], "holds something other than answered records"),
+        (["texts.jsonl", "-o", "taught.jsonl"], "holds texts without questions"),
+        (["town.jsonl", "-o", "taught.jsonl", "--max-new-tokens", 0], "`--max-new-tokens` (=0)"),
+    ],
+)
+def test_what_cannot_be_answered_is_an_error_of_one_line(pair, tmp_path, argv, words):
+    write_lines(tmp_path / "town.jsonl", questions(1))
+    write_lines(tmp_path / "texts.jsonl", texts(1))
+    (tmp_path / "other.jsonl").write_text("[1]\n")
+    assert words in run("data", "answer", *argv, "-m", pair).mistake
