@@ -1,7 +1,6 @@
 """A training run as data: what is trained, on what, in which stages. Read from YAML, checked when it is built, kept beside the results."""
 
 import dataclasses
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -252,9 +251,7 @@ def build(kind: Any, data: Any, where: str) -> Any:
         raise UserError(f"`{where}` must be a mapping of {', '.join(item.name for item in fields(kind))}; it is {data!r:.60}.")
     hints = get_type_hints(kind)
     for name in data:
-        if name not in hints:
-            nearest = difflib.get_close_matches(str(name), list(hints), n=1)
-            raise UserError(f"`{where}.{name}` is no field; " + (f"did you mean {nearest[0]!r}?" if nearest else f"use {', '.join(hints)}."))
+        check_choice(where, str(name), list(hints))
     missing = [
         item.name
         for item in fields(kind)

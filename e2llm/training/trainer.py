@@ -110,8 +110,9 @@ class StageTrainer(Trainer):
 
     def _means(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Average over the items of all processes: per task, and per task and ratio."""
-        table = torch.stack([sums.get(key, torch.zeros(2)).cpu().double() for key in self._keys]).to(self.args.device, torch.float64)
-        table = self.accelerator.reduce(table, "sum").cpu()
+        precision = torch.float32 if self.args.device.type == "mps" else torch.float64  # which MPS does not know
+        table = torch.stack([sums.get(key, torch.zeros(2)).cpu() for key in self._keys]).to(self.args.device, precision)
+        table = self.accelerator.reduce(table, "sum").cpu().double()
         per_task: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
         means = {}
         for key, row in zip(self._keys, table, strict=True):

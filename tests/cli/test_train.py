@@ -58,7 +58,7 @@ def test_a_process_of_its_own_says_its_own_lines_and_nothing_of_the_libraries(ma
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stagse": []}, "`recipe.stagse` is no field; did you mean 'stages'?"),
+        ({"stagse": []}, "did you mean 'stages'?"),
         ({"seed": "many"}, "`recipe.seed` (='many') must be a whole number."),
         ({"sources": [{"path": "none.jsonl"}]}, "`path` (='none.jsonl') does not exist"),
         ({"pair": {"model": "nowhere"}}, "nowhere"),

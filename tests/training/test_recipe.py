@@ -45,9 +45,9 @@ def test_the_recipe_that_ships_is_read(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stagse": []}, "`recipe.stagse` is no field; did you mean 'stages'?"),
-        ({"encoder": {"rnak": 4}}, "`recipe.encoder.rnak` is no field; did you mean 'rank'?"),
-        ({"sources": [{"pth": "x"}]}, "`recipe.sources[0].pth` is no field; did you mean 'path'?"),
+        ({"stagse": []}, "did you mean 'stages'?"),
+        ({"encoder": {"rnak": 4}}, "`recipe.encoder` (='rnak') must be one of mode, rank, alpha, dropout; did you mean 'rank'?"),
+        ({"sources": [{"pth": "x"}]}, "`recipe.sources[0]` (='pth') must be one of path, dataset"),
         ({"encoder": {"mode": "lroa"}}, "`mode` (='lroa') must be one of lora, full; did you mean 'lora'?"),
     ],
 )
