@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from e2llm.errors import E2LLMError, UserError
@@ -79,6 +80,7 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
             if interruption.wanted:
                 raise KeyboardInterrupt
     pair = output / PAIR_FOLDER
+    unshard(objective, main)
     if main:
         save(objective, processor, recipe, pair)
         _plot(output, say)
@@ -199,6 +201,16 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = False  # autocast sees to it, without a copy in float32 of every input
     return model, processor
+
+
+def unshard(objective: Objective, keeps: bool) -> None:
+    """Put whole parameters, in main memory, where FSDP2 left shards, so that they can be saved; all processes meet here, and one alone keeps them."""
+    for module in objective.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if isinstance(parameter, DTensor):
+                whole = parameter.full_tensor()
+                if keeps:
+                    setattr(module, name, nn.Parameter(whole.detach().cpu(), parameter.requires_grad))
 
 
 def save(objective: Objective, processor: E2LLMProcessor, recipe: Recipe, folder: Path) -> None:

@@ -6,6 +6,7 @@ FSDP2 (`fully_shard`) against the whole model. Not covered, for want of an accel
 shards on accelerators alone) and NCCL. Nothing waits longer than its timeout.
 """
 
+import copy
 import gc
 import os
 import signal
@@ -29,7 +30,7 @@ from e2llm.training.curves import read_log
 from e2llm.training.mixture import Batch, Mixture
 from e2llm.training.objective import Objective
 from e2llm.training.recipe import Recipe, build
-from e2llm.training.stages import PAIR_FOLDER, _choose, load, train
+from e2llm.training.stages import PAIR_FOLDER, _choose, load, save, train, unshard
 from e2llm.training.tasks import Sample
 from e2llm.training.trainer import TRAINED_FILE
 from tests.cli.running import PRELOADED, PROCESSES
@@ -218,6 +219,37 @@ def test_a_model_that_fsdp2_shards_has_the_loss_and_the_gradients_of_the_whole_o
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             np.testing.assert_allclose(sharded[0][1][name], parameter.grad, atol=1e-6, rtol=1e-4, err_msg=name)
+
+
+def _save_sharded(data, folder):
+    from torch.distributed.fsdp import fully_shard
+
+    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
+    objective, _, processor, recipe = _objective(data)
+    main = os.environ["RANK"] == "0"
+    if main:
+        save(copy.deepcopy(objective), processor, recipe, folder / "whole")
+    base = objective.base
+    for layer in [*base.encoder.encoder.layer, *base.decoder.model.layers]:
+        fully_shard(layer)
+    fully_shard(objective)
+    unshard(objective, main)
+    if main:
+        save(objective, processor, recipe, folder / "sharded")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_a_model_that_fsdp2_shards_is_saved_as_the_whole_one_is(make, tmp_path, mode):
+    together(_save_sharded, make("run", decoder={"mode": mode}), tmp_path)
+    files = {name: sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.*")) for name in ("whole", "sharded")}
+    assert files["whole"] == files["sharded"]
+    for file in files["whole"]:
+        whole, sharded = (tmp_path / name / file for name in ("whole", "sharded"))
+        if file.suffix == ".safetensors":
+            own, other = load_file(whole), load_file(sharded)
+            assert own.keys() == other.keys()
+            assert all(torch.equal(tensor, other[name]) for name, tensor in own.items())
 
 
 # torchrun
