@@ -24,6 +24,7 @@ from e2llm.errors import UserError, WindowError
 from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, assembling, bases
 from e2llm.pairs import find_pair
 from e2llm.prompting import ExpandedChunk, answer_cue, join_neighbours, prompt_parts
+from e2llm.semantic_chunking import SemanticChunker
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +216,15 @@ class E2LLM:
     def chunker(self) -> Chunker:
         """The pair's default chunker."""
         return self.processor.chunker
+
+    def semantic_chunker(self, size: int | None = None, percentile: float = SemanticChunker.percentile) -> SemanticChunker:
+        """Return a chunker that cuts where neighbouring sentences part in meaning, as this pair's encoder has it.
+
+        Args:
+            size: The longest chunk, in characters; None for the pair's own.
+            percentile: Part of the places between sentences, in percent, that is not cut unless a chunk would be too long.
+        """
+        return SemanticChunker(self.compressor.embed, self.chunker.size if size is None else size, percentile)
 
     def compress(
         self,

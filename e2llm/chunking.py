@@ -17,7 +17,7 @@ SpanMaker = Callable[[str], Sequence[Span]]
 
 # A line end, a sentence end of a spaced script with its closing quotes, or a full stop of an unspaced one.
 # Every repetition is bounded, so that a megabyte of full stops costs no more than any other megabyte.
-_SENTENCE_END = re.compile(r"\n|[.!?…।؟۔][\"')\]”’»]{0,3}\s|[。！？｡][」』）”’]{0,3}")
+SENTENCE_END = re.compile(r"\n|[.!?…।؟۔][\"')\]”’»]{0,3}\s|[。！？｡][」』）”’]{0,3}")
 _WORD_END = re.compile(r"\s")
 _ZERO_WIDTH_JOINER = "\u200d"
 
@@ -65,7 +65,7 @@ class Chunker:
 
     def _break(self, text: str, start: int, end: int) -> int:
         middle = start + max(1, self.size // 2)
-        for pattern in (_SENTENCE_END, _WORD_END):
+        for pattern in (SENTENCE_END, _WORD_END):
             breaks = [match.end() for match in pattern.finditer(text, middle, end)]
             if breaks:
                 return breaks[-1]

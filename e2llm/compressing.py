@@ -131,6 +131,13 @@ class Compressor:
         return document
 
     @torch.inference_mode()
+    def embed(self, text: str, spans: Sequence[Span]) -> Tensor:
+        """Return the encoder's sentence embedding of each span of a text, read alone, (n_spans, d_enc) float32."""
+        rows = self.processor.encoder_rows(text, spans)
+        with evaluating(self.model):
+            return self._sentence_embeddings(rows, self._encode(rows), len(spans), whole_rows=True)
+
+    @torch.inference_mode()
     def embed_question(self, question: str) -> Tensor:
         """Return the encoder's sentence embedding of a question, (d_enc,)."""
         rows = self.processor.encoder_rows(question, [(0, len(question))], prompt=self.model.config.query_prompt)

@@ -11,6 +11,8 @@ from e2llm.benchmarks.needle import Needle
 from e2llm.benchmarks.qmsum import QMSum
 from e2llm.benchmarks.quality import Quality
 from e2llm.benchmarks.reconstruction import Reconstruction
+from e2llm.benchmarks.retrieval import RETRIEVAL
+from e2llm.benchmarks.ruler_qa import HotpotAmong, SquadAmong
 from e2llm.benchmarks.squad import Squad
 from e2llm.benchmarks.triviaqa import TriviaQA
 from e2llm.benchmarks.variable_tracking import VariableTracking
@@ -24,9 +26,12 @@ _ALL: tuple[type[Benchmark], ...] = (
     Quality,
     TriviaQA,
     Needle,
+    *RETRIEVAL,
     VariableTracking,
     CommonWords,
     FrequentWords,
+    SquadAmong,
+    HotpotAmong,
     Reconstruction,
     Cost,
 )

@@ -90,9 +90,9 @@ class QuestionBenchmark(Benchmark):
     """
 
     datasets: ClassVar[tuple[str, ...]]
-    n_quick: ClassVar[int] = 4
+    n_quick: ClassVar[int] = 2
     documents_quick: ClassVar[int] = 2
-    chars_quick: ClassVar[int] = 48_000
+    chars_quick: ClassVar[int] = 24_000
 
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
         """Return all samples, or for the quick scale some questions about some documents that are not too long."""

@@ -16,7 +16,7 @@ _WORDS = """
 """
 WORDS = tuple(_WORDS.split())
 # Lengths in tokens, depths in percent for one needle, and how many needles there are where there are several.
-LENGTHS = {"quick": (1_000, 4_000), "full": (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000)}
+LENGTHS = {"quick": (2_000,), "full": (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000)}
 DEPTHS = {"quick": (0, 50, 100), "full": tuple(range(0, 101, 10))}
 SEVERAL = 3
 
@@ -48,7 +48,7 @@ def _sample(text: str, n_tokens: int, depth: int | None, rng: random.Random, hay
     depths = [depth] if depth is not None else [100 * (place + 0.5) / n_needles for place in range(n_needles)]
     pieces, last = [], 0
     for place, key, own in zip(places, keys, depths, strict=True):
-        at = _sentence_start(text, int(len(text) * own / 100))
+        at = sentence_start(text, int(len(text) * own / 100))
         pieces += [text[last:at], f" The secret code of the {place} gate is {key}. "]
         last = at
     question = f"What {'is the secret code' if n_needles == 1 else 'are the secret codes'} of the {_list(places)} gate{'s' * (n_needles > 1)}?"
@@ -56,7 +56,7 @@ def _sample(text: str, n_tokens: int, depth: int | None, rng: random.Random, hay
     return Sample(f"{n_tokens}-{'several' if depth is None else depth}", "".join([*pieces, text[last:]]), question, tuple(keys), groups)
 
 
-def _sentence_start(text: str, at: int) -> int:
+def sentence_start(text: str, at: int) -> int:
     """Return where a sentence begins within 200 characters before `at`, or else a word."""
     if at in (0, len(text)):
         return at

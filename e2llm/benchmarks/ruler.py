@@ -1,9 +1,8 @@
-"""RULER's tracing and aggregation tasks: what they have in common (Hsieh et al. 2024, https://github.com/NVIDIA/RULER).
+"""RULER's synthetic tasks: what they have in common (Hsieh et al. 2024, https://github.com/NVIDIA/RULER).
 
 Texts, questions, settings and scores are those of its `scripts/data/synthetic` and `scripts/synthetic.yaml`. Two things differ, since here a
 document is read before its question is known and the question ends the user's turn: the worked example that it puts before variable tracking and
-common words is left out, and so is the beginning of the answer that it writes for the model. The needles of RULER are in `needle`, its questions in
-`squad` and `hotpotqa`.
+common words is left out, and so is the beginning of the answer that it writes for the model. Its questions are in `ruler_qa`.
 """
 
 import random
@@ -13,7 +12,7 @@ from typing import ClassVar
 from e2llm.benchmarks.base import Benchmark, Sample
 from e2llm.benchmarks.data import Data
 
-LENGTHS = {"quick": (1_000, 4_000), "full": (4_000, 8_000, 16_000, 32_000, 64_000, 128_000)}
+LENGTHS = {"quick": (1_000,), "full": (4_000, 8_000, 16_000, 32_000, 64_000, 128_000)}
 # The paper's scores are multiples of 1/300 (three words) and 1/1000 (ten words): 100 samples a length.
 N_SAMPLES = {"quick": 1, "full": 100}
 

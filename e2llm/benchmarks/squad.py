@@ -6,7 +6,7 @@ from typing import ClassVar
 from e2llm.benchmarks.base import QuestionBenchmark, Sample
 from e2llm.benchmarks.data import Data
 
-N_QUESTIONS = {"quick": 4, "full": 200}
+N_QUESTIONS = {"quick": 2, "full": 200}
 PARAGRAPHS = {"quick": (1, 16), "full": (1, 4, 16, 64)}
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from e2llm.cli import ablate, ask, compress, data, evaluate, library, merge, models, pair, report, show, train
+from e2llm.cli import ablate, ask, compress, data, evaluate, fit, library, merge, models, pair, report, show, train
 from e2llm.errors import E2LLMError
 
 
@@ -55,6 +55,7 @@ app.command("show")(show.show)
 app.command("models")(models.models)
 app.command("merge")(merge.merge)
 app.command("train")(train.train)
+app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("ablate")(ablate.ablate)

@@ -16,7 +16,7 @@ def ablate(
         typer.Argument(
             metavar="NAME",
             help="understanding-weight, lora, adapter, pooling, ratio, chunk-chars, overlap-chars, window (late chunking), encoder, decoder, expand "
-            "(no training: the recipe's trained pair is read), or search (Optuna chooses chunk size, overlap and ratio).",
+            "and chunking (no training: the recipe's trained pair is read), or search (Optuna chooses chunk size, overlap, ratio and chunking).",
         ),
     ],
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The base: a YAML file as `e2llm train` takes it.")],

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from e2llm.cli import options
 from e2llm.cli.options import console, say
@@ -15,7 +15,10 @@ def evaluate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; what it holds is kept, and an interrupted run goes on there.")],
     model: options.Model = "smol",
     methods: Annotated[
-        str, typer.Option("--methods", help='Names with commas between, or "all"; hyper-parameters after colons: e2llm:ratio=16:expand=2,rag.')
+        str,
+        typer.Option(
+            "--methods", help='Names with commas between; "all" that need no fitting; settings after colons: all,e2llm:ratio=16,cepe:weights=FOLDER.'
+        ),
     ] = "all",
     benchmarks: Annotated[str, typer.Option("--benchmarks", help='Names with commas between, or "all".')] = "all",
     scale: options.Scale = "quick",
@@ -36,20 +39,22 @@ def evaluate(
     from e2llm.benchmarks import BENCHMARKS
     from e2llm.benchmarks.data import Data
     from e2llm.evaluation import runner
-    from e2llm.methods import METHODS
+    from e2llm.methods import METHODS, trainable_names
 
-    chosen_methods = list(METHODS) if methods == "all" else methods.split(",")
+    ready = [name for name in METHODS if name not in trainable_names()]
+    chosen_methods = [name for part in methods.split(",") for name in (ready if part == "all" else [part])]
     chosen_benchmarks = list(BENCHMARKS) if benchmarks == "all" else benchmarks.split(",")
     runner.check_names(chosen_methods, chosen_benchmarks, scale)
     local = Data(data)
     pair = options.load_model(model, dtype, device, trust_remote_code)
-    columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
     bar = Progress(*columns, console=console)
     task = bar.add_task("Measuring ...", total=None)
     with ExitStack() as stack:
 
-        def progress(done: int, total: int, what: str) -> None:
+        def progress(done: float, total: float, what: str) -> None:
             if not bar.live.is_started:  # only now: an error before it is a line alone
+                say(f"At most about {total / 60:,.0f} minutes, should every answer be as long as it may.")
                 stack.enter_context(bar)
             bar.update(task, completed=done, total=total, description=what)
 

@@ -3,14 +3,17 @@
 What is varied is data: a name in `ABLATIONS` with the values to try and a function (recipe, value) -> recipe. A variant's folder `NAME=VALUE` holds
 its training run and its results, JSON Lines as `evaluate` writes them, so that `e2llm report OUTPUT/*/results` sets the variants side by side.
 
-`search` lets Optuna choose chunk size, overlap and ratio. The loss alone would always choose the lowest ratio, so it weighs two things: validation
-loss, and soft tokens per text token, which is what the decoder pays for. The answer is the front of the trials that no other beats in both.
+`search` lets Optuna choose chunk size, overlap, ratio, and whether chunks end where sentences part in meaning. The loss alone would always choose the
+lowest ratio, so it weighs two things: the loss of answers to held-out questions, each read with its whole document, and soft tokens per text token,
+which is what the decoder pays for. The answer is the front of the trials that no other beats in both. Training always cuts at fixed sizes: how to cut
+is the reader's choice.
 """
 
 import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,12 @@ from e2llm.errors import E2LLMError, MissingPackageError, UserError
 from e2llm.evaluation import runner
 from e2llm.evaluation.results import read_results, where
 from e2llm.evaluation.tables import main_score, score_of
+from e2llm.methods import make_method
 from e2llm.model import E2LLMConfig
+from e2llm.training import stages
 from e2llm.training.curves import read_log
+from e2llm.training.data.records import QuestionRecord
+from e2llm.training.data.sources import Source
 from e2llm.training.recipe import PARTS, Recipe, Stage
 from e2llm.training.stages import PAIR_FOLDER, RECIPE_FILE, stage_folder, train
 from e2llm.training.trainer import LOG_FILE
@@ -126,6 +133,7 @@ ABLATIONS: dict[str, Ablation] = {
     "encoder": Ablation((), in_pair("encoder")),
     "decoder": Ablation((), in_pair("decoder")),
     "expand": Ablation((0, 1, 2, 4, 8, 16), None, "e2llm:expand={value}"),
+    "chunking": Ablation(("fixed", "semantic"), None, "e2llm:expand=0:chunking={value}"),
 }
 
 
@@ -230,20 +238,23 @@ def scores_of(folder: Path, method: str) -> dict[str, float]:
 
 # What `search` chooses from: the ratios of elastic k, and overlaps as parts of a chunk, so that none is longer than its chunk.
 SEARCHED_CHARS = (128, 2048)
-SEARCHED_OVERLAPS = (0.0, 0.125, 0.25)
+SEARCHED_CHUNKINGS = ("fixed", "semantic")
+SEARCHED_OVERLAPS = (0.0, 0.125, 0.25)  # semantic chunks have none
 SEARCHED_RATIOS = (2, 4, 8, 16, 32, 64)
+# Longest document with its answer that the trials are compared on, in characters and, so that it fits at every ratio, per position of the window.
+HELD_OUT_CHARS, HELD_OUT_CHARS_PER_POSITION = 48_000, 2
 
 
 def search(
     recipe: Recipe, output: Path, n_trials: int, steps: int | None = None, seed: int = 0, say: Callable[[str], None] = print
 ) -> list[dict[str, Any]]:
-    """Let Optuna choose chunk size, overlap and ratio; return the front, the cheapest first.
+    """Let Optuna choose chunk size, overlap, ratio and chunking; return the front, the cheapest first.
 
     The study and a line of JSON per trial are kept in `output`, and an interrupted search goes on with the trials that are left.
 
     Raises:
         MissingPackageError: Optuna is not installed.
-        UserError: `output` holds a search over another recipe.
+        UserError: `output` holds a search over another recipe, or the recipe has no questions to validate on.
     """
     try:
         import optuna
@@ -251,18 +262,22 @@ def search(
     except ImportError as error:
         raise MissingPackageError("the search needs the package optuna: pip install 'e2llm[eval]'.") from error
     check_count("trials", n_trials, 1)
+    validation = [source for source in stages._sources(recipe)[1] if source.kind == "question"]
+    if not validation:
+        raise UserError("`recipe` validates on texts alone, and the trials are compared on questions; add a source of questions.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     output.mkdir(parents=True, exist_ok=True)
 
     def objective(trial: Any) -> tuple[float, float]:
         chars = trial.suggest_int("chunk_chars", *SEARCHED_CHARS, log=True)
-        overlap = int(chars * trial.suggest_categorical("overlap", SEARCHED_OVERLAPS))
+        chunking = trial.suggest_categorical("chunking", SEARCHED_CHUNKINGS)
+        overlap = int(chars * trial.suggest_categorical("overlap", SEARCHED_OVERLAPS)) if chunking == "fixed" else 0
         ratio = trial.suggest_categorical("ratio", SEARCHED_RATIOS)
         own = in_pair("overlap_chars")(at_ratio(in_chunks(recipe, chars), ratio), overlap)
-        folder = output / f"trial-{trial.number}"
-        say(f"trial {trial.number}: chunks of {chars} characters, overlap {overlap}, ratio {ratio}")
-        run(shortened(own, steps), folder, say)
-        return least_loss(own, folder), round(chars / (chars - overlap) / ratio, 5)
+        say(f"trial {trial.number}: {chunking} chunks of {chars} characters, overlap {overlap}, ratio {ratio}")
+        path = run(shortened(own, steps), output / f"trial-{trial.number}", say)
+        pair = E2LLM.from_pretrained(path, dtype=recipe.dtype)
+        return read_held_out(pair, f"e2llm:ratio={ratio}:expand=0:chunking={chunking}", held_out(validation, pair, recipe.validation_samples, seed))
 
     def keep(study: Any, trial: Any) -> None:
         with open(output / TRIALS_FILE, "a", encoding="utf-8") as file:
@@ -270,7 +285,7 @@ def search(
 
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(output / "study.log")))
     sampler = optuna.samplers.TPESampler(seed=seed)
-    study = optuna.create_study(storage=storage, study_name="chunks", sampler=sampler, directions=["minimize", "minimize"], load_if_exists=True)
+    study = optuna.create_study(storage=storage, study_name="chunking", sampler=sampler, directions=["minimize", "minimize"], load_if_exists=True)
     base = shortened(recipe, steps)
     if changed := base.difference(study.user_attrs.get("recipe", base.as_dict())):
         raise UserError(f"`output` (={output}) holds a search over another recipe ({'; '.join(changed[:5])}); name another folder.")
@@ -281,8 +296,36 @@ def search(
     return sorted((_trial(trial) for trial in study.best_trials), key=lambda line: line["soft_tokens_per_token"])
 
 
+def held_out(sources: Sequence[Source], pair: E2LLM, n_records: int, seed: int) -> list[QuestionRecord]:
+    """Return at most so many questions, of all sources by turns, whose documents the decoder's window holds at every ratio of a search."""
+    window = pair.config.decoder_window
+    most = HELD_OUT_CHARS if window is None else min(HELD_OUT_CHARS, HELD_OUT_CHARS_PER_POSITION * window)
+    orders = [[source[int(index)] for index in source.permutation(seed, 0)[: 4 * n_records]] for source in sources]
+    records = [record for turn in zip_longest(*orders) for record in turn if isinstance(record, QuestionRecord)]
+    return [record for record in records if len(record.context) + len(record.answers[0]) <= most][:n_records]
+
+
+def read_held_out(pair: E2LLM, spec: str, records: Sequence[QuestionRecord]) -> tuple[float, float]:
+    """Read every question's whole document by a method of E2LLM; return the nats per token of the answers, and soft tokens per text token.
+
+    Raises:
+        E2LLMError: There is no record.
+    """
+    if not records:
+        raise E2LLMError("no document to validate on is short enough for the decoder's window; add shorter ones to `validation`.")
+    method = make_method(spec, pair)
+    nats, n_soft, n_tokens = [], 0, 0
+    for record in records:
+        reading = method.read(record.context)
+        nats.append(float(method.score(reading, record.question, record.answers[0]).mean()))
+        n_soft += reading.kept.n_soft
+        n_tokens += len(pair.processor.text_ids(record.context))
+    return sum(nats) / len(nats), round(n_soft / n_tokens, 5)
+
+
 def _trial(trial: Any) -> dict[str, Any]:
     loss, cost = trial.values or (None, None)
-    chars, overlap = trial.params.get("chunk_chars"), trial.params.get("overlap")
-    settings = {"chunk_chars": chars, "overlap_chars": chars and int(chars * overlap), "ratio": trial.params.get("ratio")}
+    chars, overlap = trial.params.get("chunk_chars"), trial.params.get("overlap", 0.0)
+    settings = {"chunk_chars": chars, "overlap_chars": chars and int(chars * overlap)}
+    settings |= {name: trial.params.get(name) for name in ("chunking", "ratio")}
     return {"trial": trial.number, **settings, "validation": loss, "soft_tokens_per_token": cost}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from e2llm.answering import E2LLM
 from e2llm.benchmarks import BENCHMARKS, Benchmark
 from e2llm.benchmarks.base import SCALES, Sample
-from e2llm.benchmarks.data import Data
+from e2llm.benchmarks.data import CHARS_PER_TOKEN, Data
 from e2llm.checks import check_choice
 from e2llm.chunking import make_spans
 from e2llm.errors import E2LLMError, MissingPackageError, UserError
@@ -21,7 +21,7 @@ from e2llm.evaluation.metrics import measure
 from e2llm.evaluation.results import FIXED, Cell, Writer, key, read_results, where
 from e2llm.methods import METHODS, Method, make_method
 from e2llm.methods.base import Reading
-from e2llm.methods.costs import Machine, peak_memory
+from e2llm.methods.costs import Machine, Noting, peak_memory
 from e2llm.model.modeling import digest_weights
 
 
@@ -51,7 +51,7 @@ def evaluate(
     seed: int = 0,
     data: Data | None = None,
     limit_s: float = 600.0,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Callable[[float, float, str], None] | None = None,
 ) -> Outcome:
     """Run every method on every sample of every benchmark; cells that `output` holds already are left out.
 
@@ -64,7 +64,7 @@ def evaluate(
         seed: Of the choice of samples.
         data: Local data sets.
         limit_s: Longest that one document with one question may take, as predicted.
-        progress: Called with cells done, cells in all, and what comes next.
+        progress: Called with the predicted seconds of what is done and of all, and what comes next.
 
     Raises:
         UserError: A name is unknown, or `output` holds results of another model, scale or seed.
@@ -95,23 +95,25 @@ def evaluate(
         for name, reason in missing.items():
             writer.write("missing", {"name": name, "reason": reason})
         machine = Machine.measure(pair, limit_s)
-        total, at = len(made) * sum(map(len, loaded.values())), 0
-        for benchmark, samples in loaded.items():
-            for _, group in groupby(samples, key=lambda sample: sample.document):
-                own = list(group)
-                n_tokens = len(pair.processor.text_ids(own[0].document))
-                for spec, method in made.items():
-                    if progress is not None:
-                        progress(at, total, f"{benchmark.name}: {spec}")
-                    wanted = [sample for sample in own if key(_cell(spec, method, benchmark, sample)) not in done]
-                    outcome.n_kept += len(own) - len(wanted)
-                    for cell in _run(spec, method, benchmark, wanted, n_tokens, machine):
-                        writer.write("cell", cell)
-                        outcome.n_skipped += "skipped" in cell
-                        outcome.n_done += "skipped" not in cell
-                    at += len(own)
+        work = [
+            (benchmark, own, spec, method)
+            for benchmark, samples in loaded.items()
+            for own in (list(group) for _, group in groupby(samples, key=lambda sample: sample.document))
+            for spec, method in made.items()
+        ]
+        n_tokens = lru_cache(maxsize=1)(lambda document: len(pair.processor.text_ids(document)))
+        seconds = [_predict(method, benchmark, own, machine) for benchmark, own, _, method in work]
+        for place, (benchmark, own, spec, method) in enumerate(work):
+            if progress is not None:
+                progress(sum(seconds[:place]), sum(seconds), f"{benchmark.name}: {spec}")
+            wanted = [sample for sample in own if key(_cell(spec, method, benchmark, sample)) not in done]
+            outcome.n_kept += len(own) - len(wanted)
+            for cell in _run(spec, method, benchmark, wanted, n_tokens, machine):
+                writer.write("cell", cell)
+                outcome.n_skipped += "skipped" in cell
+                outcome.n_done += "skipped" not in cell
         if progress is not None:
-            progress(total, total, "done")
+            progress(sum(seconds), sum(seconds), "done")
     return outcome
 
 
@@ -157,10 +159,22 @@ def _cell(spec: str, method: Method, benchmark: Benchmark, sample: Sample) -> Ce
     return {"method": spec, "settings": settings, "benchmark": benchmark.name, "sample": sample.id, "digest": sample.digest}
 
 
-def _run(spec: str, method: Method, benchmark: Benchmark, samples: list[Sample], n_tokens: int, machine: Machine) -> Iterator[Cell]:
+def _predict(method: Method, benchmark: Benchmark, samples: list[Sample], machine: Machine) -> float:
+    """Predict the seconds of samples that share a document, should every answer be as long as it may."""
+    noting = Noting(machine.free_bytes, machine.flops_per_s, machine.token_s, machine.limit_s)
+    longest = max(map(benchmark.longest_answer, samples))
+    if method.refusal(len(samples[0].document) // CHARS_PER_TOKEN, longest, noting) is not None:
+        return 0.0
+    return sum(noting.asked_s) + (len(samples) - 1) * longest * machine.token_s
+
+
+def _run(
+    spec: str, method: Method, benchmark: Benchmark, samples: list[Sample], count_tokens: Callable[[str], int], machine: Machine
+) -> Iterator[Cell]:
     """Yield the cells of samples that share a document, which is read once."""
     if not samples:
         return
+    n_tokens = count_tokens(samples[0].document)
     skipped = method.refusal(n_tokens, max(map(benchmark.longest_answer, samples)), machine)
     reading, read_bytes = None, [0]
     if skipped is None:

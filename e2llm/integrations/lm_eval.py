@@ -5,23 +5,31 @@ by this module, which registers the model `e2llm` first and takes the same optio
 
     python -m e2llm.integrations.lm_eval --model e2llm --model_args pretrained=smol,ratio=8,expand=0 --tasks longbench_hotpotqa --limit 20
 
+RULER's tasks make their texts with a tokenizer that they load by name: of `pretrained` where that is a folder that `E2LLM.save` wrote; else name
+such a folder with `--metadata '{"tokenizer": "FOLDER", "max_seq_lengths": [4096]}'`.
+
 In Python `import e2llm.integrations.lm_eval` is enough before `lm_eval.simple_evaluate(model="e2llm", ...)`.
 
-A request is one text. Of it, the document is the longest field of the task's own record that stands in it word for word (`context`, `passage`,
-`article`, ... as the task calls it), or the whole text where no field of at least `least_chars` characters does. The last `tail_chars` characters,
-from the start of a line, are never of the document: where a task has but one field for document and question, they hold the question. Soft tokens
-take the document's place; what stands around it (instruction, examples, question, chat markers) stays as it is. A request without a document of at
-least `least_chars` characters is read as the bare decoder reads it. What does not fit the decoder's window is tried again with all but the tail
-compressed, and then at the next ratio that fits; nothing is ever cut off.
+A request is one text. Of it, the document is the longest field of the task's own record that stands in it word for word, white space at its ends
+apart (`context`, `passage`, `article`, ... as the task calls it), or the whole text where no field of at least `least_chars` characters does. The
+last `tail_chars` characters, from the start of a line, are never of the document: where a task has but one field for document and question, they
+hold the question. Soft tokens take the document's place; what stands around it (instruction, examples, question, chat markers) stays as it is. A
+request without a document of at least `least_chars` characters is read as the bare decoder reads it. What does not fit the decoder's window is tried
+again with all but the tail compressed, and then at the next ratio that fits; nothing is ever cut off.
+
+Which groups of tasks were checked stands in `docs/lm_eval.md`.
 """
 
+import importlib.util
 import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from types import ModuleType
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from e2llm.answering import E2LLM
 from e2llm.checks import check_count, check_ratio
@@ -30,6 +38,7 @@ from e2llm.compressing import evaluating
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.engines import Generation, Sampling
 from e2llm.errors import E2LLMError, MissingPackageError, WindowError
+from e2llm.evaluation.metrics import normalise
 from e2llm.methods.base import NAME, Prompt
 from e2llm.prompting import join_neighbours, prompt_parts
 
@@ -59,6 +68,7 @@ class CompressingLM(LM):
         tail_chars: Least characters at the end of a request that stay text.
         least_chars: Shortest document that is compressed.
         dtype, device, trust_remote_code: As in `E2LLM.from_pretrained`.
+        tokenizer: The harness gives it to RULER's tasks, which make texts of so many tokens; the pair reads with its own.
         batch_size, max_batch_size: The harness gives them; requests run one by one, so that none depends on its neighbours.
 
     Example:
@@ -75,6 +85,7 @@ class CompressingLM(LM):
         dtype: str | None = None,
         device: str | None = None,
         trust_remote_code: bool = False,
+        tokenizer: str | None = None,
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
     ) -> None:
@@ -175,12 +186,12 @@ class CompressingLM(LM):
 
     def spans(self, context: str, record: Any = None) -> list[Span]:
         """Return where the document stands in a request, the best place first; (0, 0) is nowhere."""
-        opening = self._opening()
-        first = len(opening) if context.startswith(opening) else 0
+        first = self._first(context)
         last = max(first, _line_start(context, len(context) - self.tail_chars, self.tail_chars))
         whole = (first, last)
         values = record.values() if isinstance(record, Mapping) else ()
-        field = max((value for value in values if isinstance(value, str) and value in context), key=len, default="")
+        fields = (field for value in values if isinstance(value, str) for field in (value, value.strip()) if field in context)
+        field = max(fields, key=len, default="")
         start = context.rindex(field)
         own = (start, min(start + len(field), last))
         spans = [(a, b) for a, b in (own, whole) if b - a >= self.least_chars] or [(0, 0)]
@@ -276,11 +287,19 @@ class CompressingLM(LM):
         ids = self._ids(context + continuation, begins)
         return ids[:n_context], ids[n_context:]
 
-    def _opening(self) -> str:
-        """Return the chat markers before a user's first words, or nothing."""
+    def _first(self, context: str) -> int:
+        """Return where the user's first words begin: after the chat markers and a system message, where there are any."""
         if not self.pair.processor.chat_template:
-            return ""
-        return self.apply_chat_template([{"role": "user", "content": _MARK}]).partition(_MARK)[0]
+            return 0
+        user = {"role": "user", "content": _MARK}
+        opening = self.apply_chat_template([user]).partition(_MARK)[0]
+        if context.startswith(opening):
+            return len(opening)
+        try:
+            before, between, _ = self.apply_chat_template([{"role": "system", "content": _MARK}, user]).split(_MARK)
+        except (TemplateError, ValueError):  # it takes no system message, so that there is none
+            return 0
+        return context.index(between) + len(between) if context.startswith(before) and between in context else 0
 
     def _sampling(self, settings: Mapping[str, Any]) -> tuple[Sampling, list[str]]:
         """Return how to write, and the texts to stop at."""
@@ -307,6 +326,18 @@ def _line_start(text: str, at: int, most: int) -> int:
     at = max(0, at)
     least = max(0, at - most)
     return text.rfind("\n", least, at) + 1 or text.rfind(" ", least, at) + 1 or at
+
+
+def _restore_squad_metrics() -> None:
+    """Put back what SCROLLS' tasks import of transformers, which from version 5 on has no SQuAD metrics: the normalisation of an answer."""
+    name = "transformers.data.metrics"
+    if name not in sys.modules and importlib.util.find_spec(name) is None:
+        sys.modules[name], squad = ModuleType(name), ModuleType(f"{name}.squad_metrics")
+        vars(squad)["normalize_answer"] = lambda text: " ".join(normalise(text))
+        vars(sys.modules[name])["squad_metrics"] = squad
+
+
+_restore_squad_metrics()
 
 
 def main() -> None:

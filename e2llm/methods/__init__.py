@@ -11,15 +11,22 @@ from e2llm.answering import E2LLM
 from e2llm.checks import check_choice
 from e2llm.errors import UserError
 from e2llm.methods.base import Method
+from e2llm.methods.cepe import Cepe
+from e2llm.methods.clex import Clex
+from e2llm.methods.continual import Continual
 from e2llm.methods.e2llm import SoftTokenReading
+from e2llm.methods.focusllm import FocusLlm
 from e2llm.methods.full_text import BaseFullText, FullText
+from e2llm.methods.lloco import Lloco
 from e2llm.methods.lm_infinite import LmInfinite
 from e2llm.methods.longllmlingua import LongLlmLingua
+from e2llm.methods.longlora import LongLora
 from e2llm.methods.no_document import NoDocument
 from e2llm.methods.ntk import DynamicNtk
 from e2llm.methods.rag import Rag
 from e2llm.methods.resonance import Resonance
 from e2llm.methods.streaming_llm import StreamingLlm
+from e2llm.methods.trainable import TrainableMethod
 from e2llm.methods.truncation import Truncation
 from e2llm.methods.yarn import Yarn
 
@@ -40,6 +47,12 @@ METHODS: dict[str, Callable[..., Method]] = {
     "resonance": Resonance,
     "streaming-llm": StreamingLlm,
     "lm-infinite": LmInfinite,
+    "continual": Continual,
+    "longlora": LongLora,
+    "clex": Clex,
+    "cepe": Cepe,
+    "lloco": Lloco,
+    "focusllm": FocusLlm,
     "full-text-base": BaseFullText,
     "full-text": FullText,
 }
@@ -61,6 +74,12 @@ def make_method(spec: str, pair: E2LLM) -> Method:
         check_choice(f"methods: {name}", field, list(make(pair).settings))
         settings[field] = _value(value)
     return make(pair, **settings)
+
+
+def trainable_names() -> list[str]:
+    """Return the names of the methods that `e2llm fit` trains."""
+    kinds = {name: make.func if isinstance(make, partial) else make for name, make in METHODS.items()}
+    return [name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, TrainableMethod)]
 
 
 def _value(text: str) -> object:

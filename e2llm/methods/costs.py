@@ -7,7 +7,7 @@ key, although a causal kernel skips some; `tests/methods/test_costs.py` holds th
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,22 @@ class Machine:
                     pass
                 seconds.append(time.perf_counter() - start_s)
         return cls(free_bytes(), decoder_flops(decoder, 256) / seconds[0], max(0.0, seconds[1] - seconds[0]) / 8, limit_s)
+
+
+@dataclass(frozen=True)
+class Noting(Machine):
+    """A machine that notes what it is asked for, so that work can be estimated before it is done.
+
+    Attributes:
+        asked_s: Seconds asked for, one after the other.
+    """
+
+    asked_s: list[float] = field(default_factory=list)
+
+    def refusal(self, n_bytes: float = 0, seconds: float = 0) -> str | None:
+        """As a machine does, and note the seconds."""
+        self.asked_s.append(seconds)
+        return super().refusal(n_bytes, seconds)
 
 
 def free_bytes() -> float:

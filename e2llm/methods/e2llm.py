@@ -1,12 +1,17 @@
 """E2LLM: soft tokens from encoder and adapter, and where asked the chunks that the question needs as text (paper section 3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
+from e2llm.checks import check_choice
 from e2llm.chunking import Chunker, SpanMaker
 from e2llm.documents.compressed import CompressedDocument
-from e2llm.methods.base import NAME, Method, Prompt
+from e2llm.errors import UserError
+from e2llm.methods.base import NAME, Method, Prompt, Reading
 from e2llm.methods.budget import predict_positions
+from e2llm.methods.costs import encoder_flops
+from e2llm.semantic_chunking import cut_sentences
 
 
 @dataclass
@@ -19,6 +24,7 @@ class SoftTokenReading(Method):
         chunk_chars: Longest chunk (512 in the paper); None the pair's own.
         overlap_chars: Characters that a chunk repeats of the one before (0 in the paper); None the pair's own.
         window_chunks: Chunks that the encoder reads together (late chunking); None the pair's own.
+        chunking: "fixed" cuts as `Chunker` does (the paper), "semantic" where neighbouring sentences part in meaning.
     """
 
     ratio: float | str | None = None
@@ -26,13 +32,32 @@ class SoftTokenReading(Method):
     chunk_chars: int | None = None
     overlap_chars: int | None = None
     window_chunks: int | None = None
+    chunking: str = "fixed"
     encodes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_choice("chunking", self.chunking, ["fixed", "semantic"])
+        if self.chunking == "semantic" and self.overlap_chars:
+            raise UserError(f"`overlap_chars` (={self.overlap_chars}) must be left out where `chunking` is semantic: its chunks do not overlap.")
+        own = self.pair.chunker
+        self._size = own.size if self.chunk_chars is None else self.chunk_chars
+        self._chunker: SpanMaker
+        if self.chunking == "semantic":
+            self._chunker = self.pair.semantic_chunker(self._size)
+        else:
+            self._chunker = Chunker(self._size, own.overlap if self.overlap_chars is None else self.overlap_chars)
 
     @property
     def chunker(self) -> SpanMaker:
-        """The pair's own, or one with other sizes."""
-        own = self.pair.chunker
-        return Chunker(own.size if self.chunk_chars is None else self.chunk_chars, own.overlap if self.overlap_chars is None else self.overlap_chars)
+        """The pair's own, or another as the hyper-parameters have it."""
+        return self._chunker
+
+    def read(self, text: str) -> Reading:
+        """Read a document, once; where the encoder had to read its sentences to cut it, that counts too."""
+        reading = super().read(text)
+        if self.chunking == "semantic":
+            reading = replace(reading, flops=reading.flops + encoder_flops(self.pair, text, partial(cut_sentences, size=self._size)))
+        return reading
 
     def keep(self, text: str) -> CompressedDocument:
         """Compress the document."""

@@ -1,6 +1,7 @@
 """Run a recipe: stage after stage, each from the best checkpoint of the one before, and the trained pair at the end (paper section 3.2)."""
 
 import ctypes
+import importlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
@@ -204,13 +205,21 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
 
 
 def unshard(objective: Objective, keeps: bool) -> None:
-    """Put whole parameters, in main memory, where FSDP2 left shards, so that they can be saved; all processes meet here, and one alone keeps them."""
+    """Put whole parameters, in main memory, where FSDP2 or DeepSpeed's ZeRO-3 left shards, so that they can be saved.
+
+    All processes meet here; those that do not keep the weights drop them again at once.
+    """
     for module in objective.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if isinstance(parameter, DTensor):
-                whole = parameter.full_tensor()
-                if keeps:
-                    setattr(module, name, nn.Parameter(whole.detach().cpu(), parameter.requires_grad))
+                whole: Tensor = parameter.full_tensor()
+            elif hasattr(parameter, "ds_id"):
+                with importlib.import_module("deepspeed").zero.GatheredParameters([parameter]):
+                    whole = parameter.detach().clone()
+            else:
+                continue
+            if keeps:
+                setattr(module, name, nn.Parameter(whole.detach().cpu(), parameter.requires_grad))
 
 
 def save(objective: Objective, processor: E2LLMProcessor, recipe: Recipe, folder: Path) -> None:

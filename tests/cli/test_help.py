@@ -13,7 +13,7 @@ import e2llm
 from e2llm.cli import app
 from tests.cli.running import run
 
-VERBS = ["ask", "compress", "pair", "show", "models", "merge", "train", "data", "evaluate", "report", "ablate", "library"]
+VERBS = ["ask", "compress", "pair", "show", "models", "merge", "train", "data", "fit", "evaluate", "report", "ablate", "library"]
 HEAVY = ("torch", "transformers", "peft", "numpy", "safetensors")
 
 

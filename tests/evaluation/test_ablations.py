@@ -4,14 +4,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from e2llm.errors import MissingPackageError, UserError
+from e2llm.answering import E2LLM
+from e2llm.errors import E2LLMError, MissingPackageError, UserError
 from e2llm.evaluation import ablations
-from e2llm.evaluation.ablations import ABLATIONS, ablate, in_chunks, least_loss, search, shortened
+from e2llm.evaluation.ablations import ABLATIONS, ablate, in_chunks, search, shortened
 from e2llm.evaluation.report import make_report
 from e2llm.evaluation.results import read_results
+from e2llm.methods import make_method
 from e2llm.training import stages
+from e2llm.training.data.records import QuestionRecord
 from e2llm.training.recipe import Recipe, build
 from tests.training import writing
 
@@ -65,10 +69,10 @@ def test_a_variant_differs_from_its_base_in_one_thing(recipe, name, value, chang
     assert found == changed if changed is not None else [line.split(":")[0] for line in found] == [f"pair.{name}"]
 
 
-def test_every_ablation_but_expand_and_the_parts_has_values_that_make_recipes(recipe):
+def test_every_ablation_but_those_of_reading_and_the_parts_has_values_that_make_recipes(recipe):
     for name, ablation in ABLATIONS.items():
         assert ablation.values or name in ("encoder", "decoder")
-        assert all(ablation.change(recipe, value).stages for value in ablation.values) if ablation.change else name == "expand"
+        assert all(ablation.change(recipe, value).stages for value in ablation.values) if ablation.change else name in ("expand", "chunking")
 
 
 @pytest.mark.parametrize(("chars", "stage", "task"), [(60, (2, 6), (2, 4)), (120, (1, 3), (1, 2)), (240, (1, 2), (1, 1)), (2_000, (1, 1), (1, 1))])
@@ -178,6 +182,19 @@ def test_expand_reads_the_trained_pair_and_trains_nothing(done, recipe, data, tm
     assert shown[0] < shown[1]
 
 
+def test_chunking_reads_the_trained_pair_in_fixed_and_in_semantic_chunks(done, recipe, data, tmp_path):
+    base = replace(recipe, output=str(done[0] / "ratio=2" / "run"))
+    variants = ablate("chunking", base, tmp_path, methods=[], data=data, say=lines)
+    assert [variant.value for variant in variants] == ["fixed", "semantic"]
+    assert not list(tmp_path.rglob("run"))
+    reads = [read_results(variant.folder / "results").cells for variant in variants]
+    assert [{cell["settings"]["chunking"] for cell in cells} for cells in reads] == [{"fixed"}, {"semantic"}]
+    for fixed, semantic in zip(*reads, strict=True):
+        assert semantic["read_flops"] > 1.5 * fixed["read_flops"]  # the sentences are read beside the chunks
+    scores = [[cell["scores"]["nats"] for cell in cells] for cells in reads]
+    assert scores[0] != scores[1]
+
+
 def test_a_recipe_that_goes_on_from_a_pair_expands_that_pair(recipe):
     assert ablations.trained_pair(replace(recipe, output="nowhere", pair={"model": "smol"})) == "smol"
 
@@ -191,11 +208,20 @@ def test_a_search_keeps_every_trial_goes_on_and_ends_with_its_front(recipe, tmp_
     front = search(recipe, tmp_path, 3, steps=1, say=lines)
     trials = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
     assert [trial["trial"] for trial in trials] == [0, 1, 2]
+    _, validation = stages._sources(recipe)
     for trial in trials:
         assert 128 <= trial["chunk_chars"] <= 2048
-        assert trial["validation"] == least_loss(shortened(recipe, 1), tmp_path / f"trial-{trial['trial']}")
-        share = trial["overlap_chars"] / trial["chunk_chars"]
-        assert trial["soft_tokens_per_token"] == pytest.approx(1 / (1 - share) / trial["ratio"], abs=1e-4)
+        assert trial["chunking"] == "fixed" or trial["overlap_chars"] == 0
+        pair = E2LLM.from_pretrained(tmp_path / f"trial-{trial['trial']}" / "pair", dtype="float32")
+        chunker = pair.chunker if trial["chunking"] == "fixed" else pair.semantic_chunker()
+        assert (pair.chunker.size, pair.chunker.overlap) == (trial["chunk_chars"], trial["overlap_chars"])
+        records = ablations.held_out(validation[1:], pair, recipe.validation_samples, 0)
+        documents = [pair.compress(record.context, ratio=trial["ratio"], chunker=chunker) for record in records]
+        n_tokens = sum(len(pair.processor.text_ids(record.context)) for record in records)
+        assert trial["soft_tokens_per_token"] == pytest.approx(sum(document.n_soft for document in documents) / n_tokens, abs=1e-4)
+        method = make_method(f"e2llm:ratio={trial['ratio']}:expand=0:chunking={trial['chunking']}", pair)
+        nats = [method.score(method.read(record.context), record.question, record.answers[0]).mean() for record in records]
+        assert trial["validation"] == pytest.approx(float(sum(nats)) / len(nats), abs=1e-4)
     # By hand: what no other trial beats in both.
     both = [(trial["validation"], trial["soft_tokens_per_token"]) for trial in trials]
     best = {own for own in both if not any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in both)}
@@ -203,6 +229,31 @@ def test_a_search_keeps_every_trial_goes_on_and_ends_with_its_front(recipe, tmp_
     assert search(recipe, tmp_path, 3, steps=1, say=lines) == front
     with pytest.raises(UserError, match=r"search over another recipe .seed: 0 -> 1"):
         search(replace(recipe, seed=1), tmp_path, 4, steps=1, say=lines)
+
+
+def test_held_out_questions_are_of_all_sources_by_turns_and_fit_the_window(recipe, pair):
+    class Questions(list):
+        kind = "question"
+
+        def permutation(self, seed, epoch):
+            return np.random.default_rng([seed, epoch]).permutation(len(self))
+
+    def questions(name, n_chars):
+        return Questions(QuestionRecord(f"{name}{n}", "x" * n_chars, "Why?", ("So.",), name) for n in range(9))
+
+    sources = [questions("short", 100), questions("long", 10_000), questions("other", 1_000)]
+    chosen = ablations.held_out(sources, pair, 6, 0)
+    assert [record.source for record in chosen] == ["short", "other"] * 3
+    assert chosen == ablations.held_out(sources, pair, 6, 0) != ablations.held_out(sources, pair, 6, 1)
+    with pytest.raises(E2LLMError, match="short enough"):
+        ablations.read_held_out(pair, "e2llm", ablations.held_out(sources[1:2], pair, 6, 0))
+
+
+def test_a_search_needs_questions(recipe, tmp_path):
+    pytest.importorskip("optuna")
+    texts = replace(recipe, sources=recipe.sources[:1], stages=recipe.stages[:1])
+    with pytest.raises(UserError, match="add a source of questions"):
+        search(texts, tmp_path, 1, say=lines)
 
 
 def test_without_optuna_it_is_said_how_to_get_it(recipe, tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def test_a_file_says_what_it_was_run_on(results, trained_pair):
     assert (run["scale"], run["seed"], run["dtype"], run["device"]) == ("quick", 0, "float32", "cpu")
     assert run["methods"]["e2llm-16"] == {
         "role": "",
-        "settings": {"ratio": 16, "expand": 0, "chunk_chars": None, "overlap_chars": None, "window_chunks": None},
+        "settings": {"ratio": 16, "expand": 0, "chunk_chars": None, "overlap_chars": None, "window_chunks": None, "chunking": "fixed"},
     }
     assert run["pair"]["decoder_name"] == trained_pair.config.decoder_name
 
@@ -197,9 +197,9 @@ def test_unknown_names_suggest_the_nearest_and_write_nothing(trained_pair, tmp_p
 
 
 def test_progress_comes_to_its_end(trained_pair, data, short, tmp_path, monkeypatch):
-    monkeypatch.setattr(costs.Machine, "measure", classmethod(lambda cls, pair, limit_s: cls()))
+    monkeypatch.setattr(costs.Machine, "measure", classmethod(lambda cls, pair, limit_s: cls(token_s=1.0)))
     seen = []
     evaluate(trained_pair, ["no-document"], ["squad", "cost"], tmp_path, data=data, progress=lambda *state: seen.append(state[:2]))
     assert seen[0][0] == 0
-    assert seen[-1] == (4, 4)
+    assert seen[-1] == (12, 12)  # four answers of at most three tokens, a second each
     assert seen == sorted(seen)

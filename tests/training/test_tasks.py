@@ -184,6 +184,20 @@ def test_the_expanded_passages_are_one_to_four_chunks_of_the_document_and_mostly
     assert 60 <= hits < 90
 
 
+def test_a_short_answer_in_other_words_is_asked_of_the_part_of_a_long_document_that_speaks_of_it(pair):
+    text = f"{prose(4, 30)} Cleo painted the lighthouse green. {prose(5, 30)}"
+    record = QuestionRecord("q", text, "Which colour did Cleo give the lighthouse?", ("The one of grass",), "hall")
+    for seed in range(8):
+        sample = make("reasoning", record, pair, seed, n_chunks=4)
+        assert len(sample.rows) <= 5  # a cut moves the chunks
+        assert any("lighthouse" in pair.processor.encoder_tokenizer.decode(row.input_ids) for row in sample.rows)
+
+
+def test_a_summary_is_asked_of_the_whole_document(pair):
+    record = QuestionRecord("q", prose(4, 30), "What is it about?", ("It tells of a town and its budget. " * 8,), "hall")
+    assert len(make("reasoning", record, pair, n_chunks=2).rows) == len(make_spans(record.context, pair.chunker))
+
+
 def test_the_answer_is_one_of_the_records_answers(pair, plain):
     answers = {text_of(pair, make("reasoning", QUESTION, pair, seed).answer_ids[:-1]) for seed in range(20)}
     assert answers == set(QUESTION.answers)

@@ -16,6 +16,8 @@ from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, pr
 
 # How often the chunk that holds the answer is not among the expanded ones.
 MISSED = 0.3
+# Longest answer, in characters, that is a phrase of the document and no summary.
+SHORT = 200
 _NAMES = ("document", "report", "notes", "text", "page", "file", "article", "paper")
 
 
@@ -58,9 +60,7 @@ class Expanding(Reasoning):
     def expanded(self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw) -> list[int]:
         """Return one to four chunks, most often with the one that holds the answer among them."""
         n_wanted = min(int(draw.rng.integers(1, 5)), len(spans))
-        words = _words(question)
-        overlap = np.array([len(words & _words(text[start:end])) for start, end in spans], float)
-        ranked = [int(index) for index in np.argsort(-overlap, kind="stable")]
+        ranked = _by_overlap(text, spans, question)
         if draw.rng.random() < MISSED:
             ranked = [index for index in ranked if index not in held] or ranked
         else:
@@ -71,13 +71,15 @@ class Expanding(Reasoning):
 def _document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -> tuple[str, list[Span], list[int]]:
     """Return a document of at most `n_chunks` chunks, its spans, and which of them hold the answer.
 
-    A longer context is cut around the answer where it holds it in words, and kept whole where it does not (a summary); a shorter one stands
-    among other contexts of its source.
+    A longer context is cut around the answer where it holds it in words, around the chunk that shares most words with question and answer where a
+    short answer is in other words, and kept whole for a long one (a summary); a shorter one stands among other contexts of its source.
     """
     chunker = draw.processor.chunker
     text = record.context
     spans = make_spans(text, chunker)
     held = _holding(text, spans, answer)
+    if len(spans) > draw.n_chunks and not held and len(answer) <= SHORT:
+        held = _by_overlap(text, spans, f"{record.question} {answer}")[:1]
     if len(spans) > draw.n_chunks and held:
         place = held[int(draw.rng.integers(len(held)))]
         first = int(draw.rng.integers(max(0, place - draw.n_chunks + 1), min(place, len(spans) - draw.n_chunks) + 1))
@@ -102,7 +104,7 @@ def _document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -
 def _holding(text: str, spans: list[Span], answer: str) -> list[int]:
     """Return the chunks in which the answer stands, or begins."""
     wanted, whole = answer.casefold(), text.casefold()
-    if not wanted or len(whole) != len(text) or len(wanted) > 200:
+    if not wanted or len(whole) != len(text) or len(wanted) > SHORT:
         return []
     places: list[int] = []
     at = whole.find(wanted)
@@ -110,6 +112,13 @@ def _holding(text: str, spans: list[Span], answer: str) -> list[int]:
         places.append(at)
         at = whole.find(wanted, at + 1)
     return [index for index, (start, end) in enumerate(spans) if any(start <= place < end for place in places)]
+
+
+def _by_overlap(text: str, spans: list[Span], wanted: str) -> list[int]:
+    """Return all chunks, those first that share most words with what is wanted."""
+    words = _words(wanted)
+    overlap = np.array([len(words & _words(text[start:end])) for start, end in spans], float)
+    return [int(index) for index in np.argsort(-overlap, kind="stable")]
 
 
 def _words(text: str) -> set[str]:
