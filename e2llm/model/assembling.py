@@ -105,7 +105,9 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
     model = load_trainable(path, config, **options)
     if isinstance(model, PeftModel):
         model = model.merge_and_unload()
-        model = model.to(dtype) if in_float else model
+    if in_float:
+        for parameter in model.parameters():  # and no buffer: rotary frequencies rounded to bfloat16 are wrong at every far position
+            parameter.data = parameter.data.to(dtype)
     return model.eval()
 
 

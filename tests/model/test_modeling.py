@@ -246,6 +246,15 @@ def test_a_saved_lora_is_loaded_and_merged(make_pair, inputs, tmp_path):
     torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, trained, atol=1e-4, rtol=1e-4)
 
 
+def test_a_pair_with_lora_keeps_its_rotary_frequencies_whole_in_bfloat16(make_pair, inputs, tmp_path):
+    save_pair(trained_lora(make_pair, inputs), make_pair().processor, tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
+    frequencies = make_pair().model.decoder.model.rotary_emb.inv_freq
+    assert frequencies.dtype == torch.float32
+    assert torch.equal(loaded.decoder.model.rotary_emb.inv_freq, frequencies)
+
+
 def test_a_merged_lora_is_saved_whole_and_its_plain_decoder_loads_elsewhere(make_pair, inputs, tmp_path):
     save_pair(trained_lora(make_pair, inputs), make_pair().processor, tmp_path / "light")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "light")
