@@ -54,7 +54,7 @@ def evaluate(
 
         def progress(done: float, total: float, what: str) -> None:
             if not bar.live.is_started:  # only now: an error before it is a line alone
-                say(f"At most about {total / 60:,.0f} minutes, should every answer be as long as it may.")
+                say(f"At most about {max(1, round(total / 60)):,} min, should every answer be as long as it may.")
                 stack.enter_context(bar)
             bar.update(task, completed=done, total=total, description=what)
 

@@ -25,9 +25,9 @@ def test_evaluate_then_report(trained, data, tmp_path):
         "float32",
     )
     first = run("evaluate", *arguments, "-o", "results")
-    assert "16 cells measured, 0 could not run." in first.said
+    assert "8 cells measured, 0 could not run." in first.said
     assert first.stdout == ""
-    assert "0 cells measured, 0 could not run, 16 were there." in run("evaluate", *arguments, "-o", "results").said
+    assert "0 cells measured, 0 could not run, 8 were there." in run("evaluate", *arguments, "-o", "results").said
     assert "index.html" in run("report", "results", "-o", "report").said
     assert "e2llm:ratio=16:expand=0" in (tmp_path / "report" / "index.html").read_text()
 
