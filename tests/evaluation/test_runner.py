@@ -158,7 +158,7 @@ def test_a_metric_without_its_package_costs_its_benchmarks_and_no_cell(trained_p
 
 def test_what_is_too_long_is_kept_as_skipped_with_the_reason(trained_pair, data, tmp_path):
     outcome = evaluate(trained_pair, ["full-text"], ["needle"], tmp_path, data=data)
-    assert (outcome.n_done, outcome.n_skipped) == (0, 8)
+    assert (outcome.n_done, outcome.n_skipped) == (0, 4)
     assert all(cell["skipped"].startswith("window: it needs ") for cell in read_results(tmp_path).cells)
 
 
