@@ -41,7 +41,8 @@ def evaluate(
     from e2llm.evaluation import runner
     from e2llm.methods import METHODS, trainable_names
 
-    ready = [name for name in METHODS if name not in trainable_names()]
+    fitted = trainable_names()
+    ready = [name for name in METHODS if name not in fitted]
     chosen_methods = [name for part in methods.split(",") for name in (ready if part == "all" else [part])]
     chosen_benchmarks = list(BENCHMARKS) if benchmarks == "all" else benchmarks.split(",")
     runner.check_names(chosen_methods, chosen_benchmarks, scale)

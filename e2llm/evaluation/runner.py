@@ -103,9 +103,11 @@ def evaluate(
         ]
         n_tokens = lru_cache(maxsize=1)(lambda document: len(pair.processor.text_ids(document)))
         seconds = [_predict(method, benchmark, own, machine) for benchmark, own, _, method in work]
-        for place, (benchmark, own, spec, method) in enumerate(work):
+        done_s, all_s = 0.0, sum(seconds)
+        for (benchmark, own, spec, method), own_s in zip(work, seconds, strict=True):
             if progress is not None:
-                progress(sum(seconds[:place]), sum(seconds), f"{benchmark.name}: {spec}")
+                progress(done_s, all_s, f"{benchmark.name}: {spec}")
+            done_s += own_s
             wanted = [sample for sample in own if key(_cell(spec, method, benchmark, sample)) not in done]
             outcome.n_kept += len(own) - len(wanted)
             for cell in _run(spec, method, benchmark, wanted, n_tokens, machine):
@@ -113,7 +115,7 @@ def evaluate(
                 outcome.n_skipped += "skipped" in cell
                 outcome.n_done += "skipped" not in cell
         if progress is not None:
-            progress(sum(seconds), sum(seconds), "done")
+            progress(all_s, all_s, "done")
     return outcome
 
 
