@@ -28,10 +28,10 @@ from e2llm.methods.trainable import METHOD_FILE, WEIGHTS_FILE, TrainableMethod, 
 from e2llm.model.modeling import digest_weights
 from e2llm.training.data.records import QuestionRecord
 from e2llm.training.data.sources import Source
-from e2llm.training.mixture import _Others, _Sources, stage_seed
-from e2llm.training.stages import _interruptible
+from e2llm.training.mixture import SameSource, WeightedSources, stage_seed
+from e2llm.training.stages import interruptible
 from e2llm.training.tasks.base import Draw, text_of
-from e2llm.training.tasks.reasoning import _document
+from e2llm.training.tasks.reasoning import draw_document
 from e2llm.training.trainer import LOG_FILE, DivergedError, format_seconds, is_main_process, last_checkpoint, mark_complete, writing
 
 RUN_FILE = "fit.json"
@@ -121,7 +121,7 @@ def fit(
     samples = Samples(method, sources, settings, args.world_size)
     _begin(output, run)
     say(f"Fitting {sum(map(torch.numel, trained.values())):,} parameters on {', '.join(f'{source.name} ({len(source):,})' for source in sources)}.")
-    with _interruptible() as interruption:
+    with interruptible() as interruption:
         trainer = FitTrainer(method, args, samples, say)
         trainer.add_callback(interruption)
         trainer.train(resume_from_checkpoint=last_checkpoint(output))
@@ -149,7 +149,8 @@ class Samples(Dataset[dict[str, Any]]):
         for n_wanted, own, kind in ((self.n_texts, texts, "text"), (self.n_samples - self.n_texts, questions, "question")):
             if n_wanted and not own:
                 raise UserError(f"`sources`: {type(method).__name__} is trained on {kind} records, and no source has any; add one.")
-        self.sources = {kind: _Sources(own, stage_seed(str(settings.seed), kind)) for kind, own in (("text", texts), ("question", questions)) if own}
+        kinds = {"text": texts, "question": questions}
+        self.sources = {kind: WeightedSources(own, stage_seed(str(settings.seed), kind)) for kind, own in kinds.items() if own}
 
     def __len__(self) -> int:
         return self.n_samples
@@ -172,7 +173,7 @@ class Samples(Dataset[dict[str, Any]]):
 
     def _text(self, source: Source, place: int, rng: np.random.Generator) -> dict[str, Any] | None:
         n_wanted = min(self.settings.document_tokens, (self.method.window or 2**62) - AROUND)
-        record, others = source[place], _Others(source, rng)
+        record, others = source[place], SameSource(source, place, rng)
         ids = self.processor.text_ids(text_of(record))
         first = int(rng.integers(max(1, len(ids) - n_wanted + 1)))
         while len(ids) < n_wanted:
@@ -185,7 +186,7 @@ class Samples(Dataset[dict[str, Any]]):
         record = source[place]
         assert isinstance(record, QuestionRecord)
         answer = record.answers[int(rng.integers(len(record.answers)))]
-        document, _, _ = _document(record, answer, Draw(self.processor, rng, "chunk", self.settings.chunks), _Others(source, rng))
+        document, _, _ = draw_document(record, answer, Draw(self.processor, rng, "chunk", self.settings.chunks), SameSource(source, place, rng))
         ids = self.processor.text_ids(document)
         if len(ids) > self.settings.document_tokens:
             ids = ids[: self.settings.document_tokens]

@@ -263,12 +263,29 @@ class E2LLMProcessor(ProcessorMixin):
         """
         if not self.chat_template:
             return self._bos(), []
+        before, after = self._render("user").split(_TURN)
+        return self._template_ids(before), self._template_ids(after)
+
+    def later_turn_ids(self) -> list[int]:
+        """Return the ids between the id that ends an answer and the user's next text.
+
+        Raises:
+            UserError: As in `turn_ids`.
+        """
+        if not self.chat_template:
+            return self.text_ids("\n\n")
+        _, _, between, _ = self._render("user", "assistant", "user").split(_TURN)
+        ids = self._template_ids(between)
+        return ids[1:] if ids[:1] == [self.tokenizer.eos_token_id] else ids
+
+    def _render(self, *roles: str) -> str:
+        """Render a conversation in which every turn says `_TURN`, up to where an answer begins."""
         # Most templates take the user's text as it is; some want it as a list of parts.
         for content in (_TURN, [{"type": "text", "text": _TURN}]):
             try:
                 # Templates that can think aloud are asked not to; the others ignore the word.
                 rendered = self.tokenizer.apply_chat_template(
-                    [{"role": "user", "content": content}],
+                    [{"role": role, "content": content if role == "user" else _TURN} for role in roles],
                     chat_template=self.chat_template,
                     tokenize=False,
                     add_generation_prompt=True,
@@ -276,9 +293,8 @@ class E2LLMProcessor(ProcessorMixin):
                 )
             except (TemplateError, TypeError):
                 continue
-            before, _, after = rendered.partition(_TURN)
-            if rendered.count(_TURN) == 1:
-                return self._template_ids(before), self._template_ids(after)
+            if rendered.count(_TURN) == len(roles):
+                return str(rendered)
         raise UserError(
             "`chat_template`: the decoder's chat template does not put a user's message into the prompt once, as it is; "
             "set another `chat_template` on the processor, or an empty one for a plain prompt."

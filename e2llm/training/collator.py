@@ -35,19 +35,21 @@ class Collator:
         if samples[0].targets is not None:
             targets = stack_targets([own for sample in samples for own in sample.targets or []])
             return inputs | {"targets": targets, "n_positions": sum(sample.n_positions for sample in samples)}
-        inputs |= self._pad([(sample.prompt_ids, sample.answer_ids) for sample in samples], "")
+        inputs |= self._pad([[(sample.prompt_ids, sample.answer_ids), *sample.turns] for sample in samples], "")
         if all(sample.teacher_ids is not None for sample in samples):
-            inputs |= self._pad([(sample.teacher_ids or [], sample.answer_ids) for sample in samples], "teacher_")
+            inputs |= self._pad([[(sample.teacher_ids or [], sample.answer_ids), *sample.turns] for sample in samples], "teacher_")
         return inputs | {"n_positions": sum(sample.n_positions for sample in samples)}
 
-    def _pad(self, pairs: list[tuple[list[int], list[int]]], prefix: str) -> dict[str, Tensor]:
-        longest = max(len(prompt) + len(answer) for prompt, answer in pairs)
-        ids = torch.full((len(pairs), longest), self.processor.tokenizer.pad_token_id or 0)
+    def _pad(self, conversations: list[list[tuple[list[int], list[int]]]], prefix: str) -> dict[str, Tensor]:
+        longest = max(sum(len(prompt) + len(answer) for prompt, answer in turns) for turns in conversations)
+        ids = torch.full((len(conversations), longest), self.processor.tokenizer.pad_token_id or 0)
         labels = torch.full_like(ids, -100)
-        for row, (prompt, answer) in enumerate(pairs):
-            end = len(prompt) + len(answer)
-            ids[row, :end] = torch.tensor(prompt + answer)
-            labels[row, len(prompt) : end] = torch.tensor(answer)
+        for row, turns in enumerate(conversations):
+            end = 0
+            for prompt, answer in turns:
+                start, end = end + len(prompt), end + len(prompt) + len(answer)
+                ids[row, start - len(prompt) : end] = torch.tensor(prompt + answer)
+                labels[row, start:end] = torch.tensor(answer)
         return {f"{prefix}input_ids": ids, f"{prefix}labels": labels}
 
     def _chunks(self, samples: list[Sample]) -> dict[str, Tensor]:

@@ -99,9 +99,8 @@ class Mixture(Dataset[Batch]):
         task, rng = TASKS[name], np.random.default_rng([self.seed, self.tasks.index(name), ordinal])
         source, index = self.sources[name].record(ordinal)
         draw = Draw(self.processor, rng, ratio, self.n_chunks(name, place), self.stage.max_answer_tokens, self.stage.max_positions)
-        others = _Others(source, rng)
         for _ in range(_TRIES):
-            sample = task.make(source[index], draw, others)
+            sample = task.make(source[index], draw, SameSource(source, index, rng))
             if sample is not None:
                 return sample
             index = int(rng.integers(len(source)))
@@ -118,7 +117,7 @@ class Mixture(Dataset[Batch]):
         return fewest + round((most - fewest) * progress)
 
 
-class _Sources:
+class WeightedSources:
     """The sources of a task, drawn from by their weights; each gives its records in an order of its own, all before any again."""
 
     def __init__(self, sources: list[Source], seed: int) -> None:
@@ -142,12 +141,17 @@ class _Sources:
         return self.sources[which].permutation(self.seed + which, epoch)
 
 
-class _Others(Others):
-    def __init__(self, source: Source, rng: np.random.Generator) -> None:
-        self.source, self.rng = source, rng
+class SameSource(Others):
+    """The other records of the source that a record is from."""
+
+    def __init__(self, source: Source, index: int, rng: np.random.Generator) -> None:
+        self.source, self.index, self.rng = source, index, rng
 
     def next(self) -> Record:
         return self.source[int(self.rng.integers(len(self.source)))]
+
+    def about(self) -> list[Record]:
+        return [self.source[index] for index in self.source.about(self.index) if index != self.index]
 
 
 def cut_by_length(samples: list[Sample], n_batches: int) -> list[list[Sample]]:
@@ -162,7 +166,7 @@ def cut_by_length(samples: list[Sample], n_batches: int) -> list[list[Sample]]:
     return [ordered[start:end] for start, end in zip([0, *cuts], [*cuts, len(ordered)], strict=True)]
 
 
-def _sources_of(name: str, stage: Stage, sources: Sequence[Source], seed: int) -> _Sources:
+def _sources_of(name: str, stage: Stage, sources: Sequence[Source], seed: int) -> WeightedSources:
     task, wanted = TASKS[name], stage.tasks[name].sources
     if wanted is not None and (unknown := set(wanted) - {source.name for source in sources}):
         raise UserError(f"`tasks.{name}.sources` names {sorted(unknown)[0]!r}, and the sources are {', '.join(source.name for source in sources)}.")
@@ -172,7 +176,7 @@ def _sources_of(name: str, stage: Stage, sources: Sequence[Source], seed: int) -
         own = usable  # the documents of question records are texts too
     if not own:
         raise UserError(f"`tasks.{name}` of stage {stage.name!r} reads {task.kind} records, and no source has any; add one to `sources`.")
-    return _Sources(own, seed)
+    return WeightedSources(own, seed)
 
 
 def stage_seed(*names: str) -> int:

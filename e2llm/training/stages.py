@@ -70,7 +70,7 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
     if recipe.gradient_checkpointing:
         checkpoint_gradients(objective)
     say(f"Training {sum(p.numel() for n, p in objective.named_parameters() if n in set(trained)):,} parameters on {_count(sources)}.")
-    with _interruptible() as interruption:
+    with interruptible() as interruption:
         for number, stage in enumerate(recipe.stages, 1):
             folder = stage_folder(output, number, stage)
             if (folder / COMPLETE_FILE).exists():
@@ -311,7 +311,7 @@ class Interruption(TrainerCallback):
 
 
 @contextmanager
-def _interruptible() -> Iterator[Interruption]:
+def interruptible() -> Iterator[Interruption]:
     """Turn the first Ctrl-C, or a request to end, into a checkpoint and a stop; a Ctrl-C after it stops at once."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():

@@ -197,3 +197,19 @@ def test_the_cls_pooling_of_an_encoder_without_a_leading_special_token_reads_eac
 def test_late_chunking_of_chunks_that_overlap_is_refused_by_the_processor_too(make_pair):
     with pytest.raises(UserError, match="overlap"):
         make_pair(overlap_chars=20, window_chunks=2, chunk_chars=90)
+
+
+@pytest.mark.parametrize("decoder", ["llama", "plain"])
+def test_a_later_turn_goes_on_where_an_answer_ended(make_pair, decoder):
+    processor = make_pair(decoder=decoder).processor
+    said = ("Who?", "Ann.", "Why?")
+    ids = [*processor.prompt_ids([said[0]]), *processor.text_ids(said[1]), processor.tokenizer.eos_token_id, *processor.later_turn_ids()]
+    ids += [*processor.text_ids(said[2]), *processor.turn_ids()[1]]
+    if decoder == "plain":
+        assert processor.tokenizer.decode(ids, skip_special_tokens=True) == "Who?Ann.\n\nWhy?"
+        return
+    roles = ("user", "assistant", "user")
+    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
+    wanted = processor.tokenizer.apply_chat_template(messages, chat_template=processor.chat_template, tokenize=False, add_generation_prompt=True)
+    assert processor.tokenizer.decode(ids).replace(" ", "").endswith(wanted.replace(" ", "")[-20:])
+    assert processor.tokenizer.decode(ids).count("Why?") == 1

@@ -122,14 +122,19 @@ def test_the_negative_log_likelihood_equals_torchs_cross_entropy(n, dtype):
     torch.testing.assert_close(own.grad, theirs.grad)
 
 
-def test_labels_cover_the_answers_and_nothing_else(make_objective, batch_of):
-    made = make_objective()
-    batch = batch_of(made, "expanding")
+@pytest.mark.parametrize("task", ["expanding", "recall"])
+def test_labels_cover_the_answers_and_nothing_else(make_objective, batch_of, task):
+    made = make_objective(stage={"max_answer_tokens": 200})
+    batch = batch_of(made, task)
     inputs = made.collator([batch])
     for row, sample in enumerate(batch.samples):
-        start, end = len(sample.prompt_ids), len(sample.prompt_ids) + len(sample.answer_ids)
-        assert inputs["labels"][row, start:end].tolist() == sample.answer_ids == inputs["input_ids"][row, start:end].tolist()
-        assert set(inputs["labels"][row].tolist()[:start] + inputs["labels"][row].tolist()[end:]) <= {-100}
+        ids, labels = [], []
+        for prompt, answer in [(sample.prompt_ids, sample.answer_ids), *sample.turns]:
+            ids += prompt + answer
+            labels += [-100] * len(prompt) + answer
+        assert inputs["input_ids"][row, : len(ids)].tolist() == ids
+        assert inputs["labels"][row].tolist() == labels + [-100] * (inputs["labels"].shape[1] - len(labels))
+    assert task != "recall" or any(sample.turns for sample in batch.samples)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -209,7 +214,7 @@ def test_the_divergence_is_zero_where_the_reader_reads_what_the_teacher_reads_an
     batch = batch_of(made, task)
     with torch.no_grad():
         assert run(made, batch)["loss"] > 0
-        same = Batch(task, 2, [Sample(s.name, [], [], s.teacher_ids, s.answer_ids, s.teacher_ids) for s in batch.samples])
+        same = Batch(task, 2, [Sample(s.name, [], [], s.teacher_ids, s.answer_ids, teacher_ids=s.teacher_ids) for s in batch.samples])
         assert abs(run(made, same)["loss"]) < 1e-6
         move_lora(made.objective)
         assert run(made, same)["loss"] > 1e-4

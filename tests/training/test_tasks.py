@@ -10,7 +10,7 @@ from e2llm.model.processing import E2LLMProcessor
 from e2llm.training.data.records import QuestionRecord, TextRecord
 from e2llm.training.tasks import TASKS, Draw
 from e2llm.training.tasks.base import Others, bag_means, stack_targets
-from e2llm.training.tasks.reasoning import _NAMES, _holding
+from e2llm.training.tasks.reasoning import _NAMES, holding
 from e2llm.training.tasks.understanding import wordings
 from tests.training.writing import prose
 
@@ -22,10 +22,16 @@ class NoOthers(Others):
     def next(self):
         raise AssertionError("no other record is asked for")
 
+    def about(self):
+        return []
+
 
 class OneOther(Others):
     def next(self):
         return QuestionRecord("o", prose(9, 4), "?", ("!",), "hall")
+
+    def about(self):
+        return [QuestionRecord("p", QUESTION.context, "What does Ann keep?", ("the river",), "hall")]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,9 @@ def test_every_soft_token_has_one_placeholder_and_is_fed_by_the_encoder(make_pai
         assert fed(sample) == list(range(n_soft(pair, sample)))
         assert pair.processor.placeholder_id not in sample.answer_ids
         assert sample.answer_ids
-        assert sample.n_positions == len(sample.prompt_ids) + len(sample.answer_ids)
+        later = [token for prompt, answer in sample.turns for token in prompt + answer]
+        assert sample.n_positions == len(sample.prompt_ids) + len(sample.answer_ids) + len(later)
+        assert pair.processor.placeholder_id not in later
         assert sample.name == f"{record.source}/{record.id}"
 
 
@@ -75,7 +83,7 @@ def test_the_same_draw_gives_the_same_sample(pair, name):
     assert (first.prompt_ids, first.answer_ids) == (second.prompt_ids, second.answer_ids)
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if name != "alignment"])
+@pytest.mark.parametrize("name", [name for name in TASKS if name not in ("alignment", "recall")])
 def test_an_answer_that_is_too_long_is_cut_and_has_no_end(pair, name):
     record = TEXT if TASKS[name].kind == "text" else QuestionRecord("q", QUESTION.context, "What?", (prose(4, 20),), "hall")
     whole, cut = (make(name, record, pair, 3, max_answer_tokens=most).answer_ids for most in (4000, 7))
@@ -166,7 +174,7 @@ def test_the_prompt_of_expanding_is_the_one_that_is_asked_with_when_the_same_chu
 
 def _spans_and_held(pair, answer):
     spans = make_spans(QUESTION.context, pair.chunker)
-    return spans, _holding(QUESTION.context, spans, answer)
+    return spans, holding(QUESTION.context, spans, answer)
 
 
 def test_the_expanded_passages_are_one_to_four_chunks_of_the_document_and_mostly_hold_the_answer(pair):
@@ -222,12 +230,67 @@ def test_a_short_context_stands_among_others(pair):
 
 
 def test_another_context_that_holds_the_answer_is_not_put_beside(pair):
-    class Same(Others):
+    class Same(OneOther):
         def next(self):
             return QuestionRecord("o", "Ann was there too.", "?", ("!",), "hall")
 
     record = QuestionRecord("q", "Ann keeps it.", "Who keeps it?", ("Ann",), "hall")
     assert {len(make("reasoning", record, pair, seed, Same(), n_chunks=5).rows) for seed in range(10)} == {1}
+
+
+# Dialogue and recall
+
+
+@pytest.mark.parametrize("decoder", ["llama", "plain"])
+def test_a_dialogue_asks_in_turn_as_a_chat_does(trained_pair, plain, decoder):
+    pair = plain if decoder == "plain" else trained_pair
+    sample = make("dialogue", QUESTION, pair, others=OneOther(), n_chunks=12)
+    ((prompt, answer),) = sample.turns
+    question, cue = "Question: What does Ann keep?", "" if decoder == "llama" else "\nAnswer:"
+    _, end = pair.processor.turn_ids()
+    between = pair.processor.later_turn_ids()
+    assert prompt == [*between, *pair.processor.text_ids(question + cue), *end]
+    assert sample.answer_ids[-1] == pair.processor.tokenizer.eos_token_id
+    assert text_of(pair, answer[:-1]).strip() == "the river"
+    assert answer[-1] == pair.processor.tokenizer.eos_token_id
+
+
+def test_a_dialogue_leaves_out_what_the_document_does_not_answer(pair):
+    class Elsewhere(OneOther):
+        def about(self):
+            return [QuestionRecord(answer, record.context, "Who sleeps?", (answer,), "hall") for answer in ("Zachary", "Xavier")]
+
+    record = QuestionRecord("q", f"{prose(5, 60)} Xavier keeps it. {prose(6, 60)} Zachary sleeps.", "Who keeps it?", ("Xavier",), "hall")
+    samples = [make("dialogue", record, pair, seed, Elsewhere(), n_chunks=2) for seed in range(6)]
+    assert {text_of(pair, answer[:-1]) for sample in samples for _, answer in sample.turns} == {"Xavier"}
+
+
+def test_the_turns_of_a_dialogue_stay_within_the_bound(pair):
+    class Many(OneOther):
+        def about(self):
+            return OneOther().about() * 9
+
+    whole = make("dialogue", QUESTION, pair, others=Many(), max_answer_tokens=4000)
+    assert len(whole.turns) == 5
+    cut = make("dialogue", QUESTION, pair, others=Many(), max_answer_tokens=len(whole.answer_ids) + sum(map(len, whole.turns[0])) + 3)
+    assert cut.turns == whole.turns[:1]
+
+
+@pytest.mark.parametrize("ratio", [1, 4, 16, "chunk"])
+def test_what_is_to_be_recalled_stands_in_the_text_and_where_soft_tokens_are_few_in_an_expanded_chunk(pair, ratio, monkeypatch):
+    asked = []
+    monkeypatch.setattr("e2llm.training.tasks.recall.ask", lambda *arguments: asked.append(arguments))
+    expanded = set()
+    for seed in range(30):
+        make("recall", TEXT, pair, seed, ratio=ratio, n_chunks=4)
+        _, text, spans, chosen, questions, _, _ = asked.pop()
+        expanded.add(bool(chosen))
+        shown = "".join(text[start:end] for start, end in (spans[index] for index in chosen))
+        for question, key in questions:
+            assert text.count(key) >= 1
+            assert key not in question
+            assert not chosen or key in shown
+    assert expanded == ({True} if ratio in (16, "chunk") else {True, False})
 
 
 # Continuation

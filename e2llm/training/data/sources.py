@@ -105,6 +105,17 @@ class Source(ABC):
         record = self[index]
         return _digest(record.context if isinstance(record, QuestionRecord) else record.text)
 
+    def about(self, index: int) -> list[int]:
+        """Return, in order, which records are about the document that this one is about, itself among them."""
+        return self._by_document[self.document(index)]
+
+    @cached_property
+    def _by_document(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for index in range(len(self)):
+            found.setdefault(self.document(index), []).append(index)
+        return found
+
     def check(self) -> None:
         """Refuse at once what is plainly wrong, without reading every record.
 
@@ -131,9 +142,7 @@ class Source(ABC):
         """
         if not 0 < fraction < 1:
             raise UserError(f"`fraction` (={fraction!r}) must lie between 0 and 1, such as 0.05.")
-        documents: dict[str, list[int]] = {}
-        for index in range(len(self)):
-            documents.setdefault(self.document(index), []).append(index)
+        documents = self._by_document
         if len(documents) < 2:
             raise UserError(f"`{self.name}` holds one document alone, which cannot be split; name a validation source.")
         aside: list[int] = []

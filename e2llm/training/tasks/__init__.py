@@ -3,12 +3,18 @@
 from e2llm.training.tasks.alignment import Alignment
 from e2llm.training.tasks.base import Draw, Loss, Sample, Task
 from e2llm.training.tasks.continuation import Continuation
+from e2llm.training.tasks.dialogue import Dialogue
 from e2llm.training.tasks.distillation import ContinuationDistillation, Distillation
 from e2llm.training.tasks.reasoning import Expanding, Reasoning
+from e2llm.training.tasks.recall import Recall
 from e2llm.training.tasks.understanding import Understanding
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (Alignment(), Understanding(), Reasoning(), Expanding(), Continuation(), Distillation(), ContinuationDistillation())
+    task.name: task
+    for task in (
+        *(Alignment(), Understanding(), Reasoning(), Expanding(), Dialogue(), Recall()),
+        *(Continuation(), Distillation(), ContinuationDistillation()),
+    )
 }
 
 __all__ = ["TASKS", "Draw", "Loss", "Sample", "Task"]

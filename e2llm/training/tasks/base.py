@@ -45,6 +45,7 @@ class Sample:
         soft_ids: Per row the soft token that each token feeds, counted from 0 in the sample; -1 for none.
         prompt_ids: Decoder ids before the answer, a placeholder for every soft token.
         answer_ids: Decoder ids that the loss is taken on.
+        turns: What follows in the same conversation: per turn the ids before its answer, and the answer's, on which the loss is taken too.
         teacher_ids: The prompt with text in place of soft tokens, where a teacher reads it.
         targets: Per soft token the decoder ids that it should stand for, where those are regressed.
     """
@@ -54,13 +55,15 @@ class Sample:
     soft_ids: list[np.ndarray] = field(default_factory=list)
     prompt_ids: list[int] = field(default_factory=list)
     answer_ids: list[int] = field(default_factory=list)
+    turns: list[tuple[list[int], list[int]]] = field(default_factory=list)
     teacher_ids: list[int] | None = None
     targets: list[list[int]] | None = None
 
     @property
     def n_positions(self) -> int:
         """Decoder positions, or encoder tokens where the decoder does not run."""
-        return len(self.prompt_ids) + len(self.answer_ids) or sum(len(row.input_ids) for row in self.rows)
+        n_later = sum(len(prompt) + len(answer) for prompt, answer in self.turns)
+        return len(self.prompt_ids) + len(self.answer_ids) + n_later or sum(len(row.input_ids) for row in self.rows)
 
 
 @dataclass
@@ -101,11 +104,15 @@ class Task(ABC):
 
 
 class Others(ABC):
-    """More records of the source that a record is from, to stand beside it in one document."""
+    """More records of the source that a record is from."""
 
     @abstractmethod
     def next(self) -> Record:
-        """Return another record, by chance."""
+        """Return another record, by chance, to stand beside it in one document."""
+
+    @abstractmethod
+    def about(self) -> list[Record]:
+        """Return the other records about the same document, in the order of the source."""
 
 
 def answer_logits(model: Any, inputs: dict[str, Tensor], prefix: str = "") -> Tensor:

@@ -30,22 +30,10 @@ class Reasoning(Task):
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
         """Return a sample: the prompt of `E2LLM.ask`, and one of the record's answers."""
         assert isinstance(record, QuestionRecord)
-        processor, rng = draw.processor, draw.rng
-        answer = record.answers[int(rng.integers(len(record.answers)))]
-        text, spans, held = _document(record, answer, draw, others)
+        answer = record.answers[int(draw.rng.integers(len(record.answers)))]
+        text, spans, held = draw_document(record, answer, draw, others)
         expanded = self.expanded(text, spans, held, record.question, draw)
-        name = _NAMES[int(rng.integers(len(_NAMES)))]
-        passages = [Passage(name, text[start:end], start, end, None) for start, end in join_spans(spans, expanded)]
-        around = len(processor.prompt_ids(prompt_parts(record.question, [(name, 0)], passages, cue=answer_cue(processor))))
-        compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
-        parts = prompt_parts(record.question, [(name, compressed.n_soft)], passages, cue=answer_cue(processor))
-        answered = answer_ids(processor, answer_text(processor, answer), draw)
-        source = f"{record.source}/{record.id}"
-        sample = Sample(source, compressed.rows, compressed.soft_ids, processor.prompt_ids(parts), answered)
-        if self.taught:
-            whole = [Passage(name, text, 0, len(text), None)]
-            sample.teacher_ids = processor.prompt_ids(prompt_parts(record.question, [(name, 0)], whole, soft=False, cue=answer_cue(processor)))
-        return sample
+        return ask(f"{record.source}/{record.id}", text, spans, expanded, [(record.question, answer)], draw, self.taught)
 
     def expanded(self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw) -> list[int]:
         """Return the chunks that also stand as text; none here."""
@@ -60,7 +48,7 @@ class Expanding(Reasoning):
     def expanded(self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw) -> list[int]:
         """Return one to four chunks, most often with the one that holds the answer among them."""
         n_wanted = min(int(draw.rng.integers(1, 5)), len(spans))
-        ranked = _by_overlap(text, spans, question)
+        ranked = by_overlap(text, spans, question)
         if draw.rng.random() < MISSED:
             ranked = [index for index in ranked if index not in held] or ranked
         else:
@@ -68,7 +56,41 @@ class Expanding(Reasoning):
         return ranked[:n_wanted]
 
 
-def _document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -> tuple[str, list[Span], list[int]]:
+def ask(name: str, text: str, spans: list[Span], expanded: list[int], questions: list[tuple[str, str]], draw: Draw, taught: bool) -> Sample:
+    """Return a sample: the prompt of `E2LLM.ask` with the first question and its answer, and the others as turns after it.
+
+    Args:
+        name: What messages call it.
+        text, spans: The document and its chunks.
+        expanded: Which chunks also stand as text.
+        questions: Questions with their answers. Those after the first are left out from where they and their answers would take more than
+            `max_answer_tokens` in all.
+        draw: Bounds.
+        taught: Whether the teacher's prompt is wanted too.
+    """
+    processor, cue = draw.processor, answer_cue(draw.processor)
+    (question, answer), *later = questions
+    called = _NAMES[int(draw.rng.integers(len(_NAMES)))]
+    passages = [Passage(called, text[start:end], start, end, None) for start, end in join_spans(spans, expanded)]
+    around = len(processor.prompt_ids(prompt_parts(question, [(called, 0)], passages, cue=cue)))
+    compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
+    prompt = processor.prompt_ids(prompt_parts(question, [(called, compressed.n_soft)], passages, cue=cue))
+    sample = Sample(name, compressed.rows, compressed.soft_ids, prompt, answer_ids(processor, answer_text(processor, answer), draw))
+    free = draw.max_answer_tokens - len(sample.answer_ids)
+    begin, (_, end) = processor.later_turn_ids(), processor.turn_ids()
+    for question, answer in later:
+        turn = [*begin, *processor.text_ids(f"Question: {question}{cue}"), *end], answer_ids(processor, answer_text(processor, answer), draw)
+        free -= len(turn[0]) + len(turn[1])
+        if free < 0:
+            break
+        sample.turns.append(turn)
+    if taught:
+        whole = [Passage(called, text, 0, len(text), None)]
+        sample.teacher_ids = processor.prompt_ids(prompt_parts(questions[0][0], [(called, 0)], whole, soft=False, cue=cue))
+    return sample
+
+
+def draw_document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -> tuple[str, list[Span], list[int]]:
     """Return a document of at most `n_chunks` chunks, its spans, and which of them hold the answer.
 
     A longer context is cut around the answer where it holds it in words, around the chunk that shares most words with question and answer where a
@@ -77,9 +99,9 @@ def _document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -
     chunker = draw.processor.chunker
     text = record.context
     spans = make_spans(text, chunker)
-    held = _holding(text, spans, answer)
+    held = holding(text, spans, answer)
     if len(spans) > draw.n_chunks and not held and len(answer) <= SHORT:
-        held = _by_overlap(text, spans, f"{record.question} {answer}")[:1]
+        held = by_overlap(text, spans, f"{record.question} {answer}")[:1]
     if len(spans) > draw.n_chunks and held:
         place = held[int(draw.rng.integers(len(held)))]
         first = int(draw.rng.integers(max(0, place - draw.n_chunks + 1), min(place, len(spans) - draw.n_chunks) + 1))
@@ -98,10 +120,10 @@ def _document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -
             n_chunks += max(1, len(more) // chunker.size)
         text = "\n\n".join(texts)
     spans = make_spans(text, chunker)
-    return text, spans, _holding(text, spans, answer)
+    return text, spans, holding(text, spans, answer)
 
 
-def _holding(text: str, spans: list[Span], answer: str) -> list[int]:
+def holding(text: str, spans: list[Span], answer: str) -> list[int]:
     """Return the chunks in which the answer stands, or begins."""
     wanted, whole = answer.casefold(), text.casefold()
     if not wanted or len(whole) != len(text) or len(wanted) > SHORT:
@@ -114,7 +136,7 @@ def _holding(text: str, spans: list[Span], answer: str) -> list[int]:
     return [index for index, (start, end) in enumerate(spans) if any(start <= place < end for place in places)]
 
 
-def _by_overlap(text: str, spans: list[Span], wanted: str) -> list[int]:
+def by_overlap(text: str, spans: list[Span], wanted: str) -> list[int]:
     """Return all chunks, those first that share most words with what is wanted."""
     words = _words(wanted)
     overlap = np.array([len(words & _words(text[start:end])) for start, end in spans], float)
