@@ -95,21 +95,22 @@ def evaluate(
         for name, reason in missing.items():
             writer.write("missing", {"name": name, "reason": reason})
         machine = Machine.measure(pair, limit_s)
-        work = [
-            (benchmark, own, spec, method)
-            for benchmark, samples in loaded.items()
-            for own in (list(group) for _, group in groupby(samples, key=lambda sample: sample.document))
-            for spec, method in made.items()
-        ]
+        work = []
+        for benchmark, samples in loaded.items():
+            for _, own in groupby(samples, key=lambda sample: sample.document):
+                about = list(own)
+                for spec, method in made.items():
+                    wanted = [sample for sample in about if key(_cell(spec, method, benchmark, sample)) not in done]
+                    outcome.n_kept += len(about) - len(wanted)
+                    if wanted:
+                        work.append((benchmark, wanted, spec, method))
         n_tokens = lru_cache(maxsize=1)(lambda document: len(pair.processor.text_ids(document)))
-        seconds = [_predict(method, benchmark, own, machine) for benchmark, own, _, method in work]
+        seconds = [_predict(method, benchmark, wanted, machine) for benchmark, wanted, _, method in work]
         done_s, all_s = 0.0, sum(seconds)
-        for (benchmark, own, spec, method), own_s in zip(work, seconds, strict=True):
+        for (benchmark, wanted, spec, method), own_s in zip(work, seconds, strict=True):
             if progress is not None:
                 progress(done_s, all_s, f"{benchmark.name}: {spec}")
             done_s += own_s
-            wanted = [sample for sample in own if key(_cell(spec, method, benchmark, sample)) not in done]
-            outcome.n_kept += len(own) - len(wanted)
             for cell in _run(spec, method, benchmark, wanted, n_tokens, machine):
                 writer.write("cell", cell)
                 outcome.n_skipped += "skipped" in cell
@@ -174,8 +175,6 @@ def _run(
     spec: str, method: Method, benchmark: Benchmark, samples: list[Sample], count_tokens: Callable[[str], int], machine: Machine
 ) -> Iterator[Cell]:
     """Yield the cells of samples that share a document, which is read once."""
-    if not samples:
-        return
     n_tokens = count_tokens(samples[0].document)
     skipped = method.refusal(n_tokens, max(map(benchmark.longest_answer, samples)), machine)
     reading, read_bytes = None, [0]

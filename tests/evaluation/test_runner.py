@@ -203,3 +203,6 @@ def test_progress_comes_to_its_end(trained_pair, data, short, tmp_path, monkeypa
     assert seen[0][0] == 0
     assert seen[-1] == (12, 12)  # four answers of at most three tokens, a second each
     assert seen == sorted(seen)
+    seen.clear()
+    evaluate(trained_pair, ["no-document"], ["squad", "cost"], tmp_path, data=data, progress=lambda *state: seen.append(state[:2]))
+    assert seen == [(0, 0)]  # what is done already takes no time
