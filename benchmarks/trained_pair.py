@@ -8,6 +8,7 @@ bootstrap interval. It ends with one line of JSON, and writes the same to a new 
 
 import argparse
 import json
+import math
 import os
 import random
 import sys
@@ -20,7 +21,7 @@ from e2llm import E2LLM
 from e2llm.answering import NEIGHBOUR_WEIGHT
 from e2llm.benchmarks.base import Sample
 from e2llm.benchmarks.data import Data
-from e2llm.benchmarks.needle import _sample as needle
+from e2llm.benchmarks.needle import hide
 from e2llm.chunking import make_spans
 from e2llm.errors import E2LLMError
 from e2llm.evaluation.metrics import measure, retention, summarise
@@ -170,18 +171,19 @@ class Goals:
         return self.compare(samples, specs, "rouge", "gmean", 128)
 
     def needles(self) -> dict[str, object]:
-        """Share of needles found, four chunks as text or none, from 4K to 128K tokens."""
+        """Share of needles found, from 4K to 128K tokens: four chunks as text; and none, at the smallest ratio that fits the decoder's window."""
         haystack = "\n\n".join(record.text for record in self.data.records(["text_books"]))
         result = {}
         for n_tokens in (4_000, 16_000, 64_000, 128_000):
             samples = []
-            for depth in (10, 50, 90):
+            for depth in (0, 25, 50, 75, 100):
                 rng = random.Random(f"{self.seed} {n_tokens} {depth}")
-                samples.append(needle(haystack[: n_tokens * 4], n_tokens, depth, rng, "text_books"))
+                samples.append(hide(haystack[: n_tokens * 4], n_tokens, depth, rng, "text_books"))
+            n_most = max(len(self.pair.processor.text_ids(sample.document)) for sample in samples)
+            ratio = max(1, math.ceil(10 * n_most / ((self.pair.config.decoder_window or 8192) - 192)) / 10)
             say(f" {n_tokens} tokens")
-            result[str(n_tokens)] = self.compare(
-                samples, {"e2llm expand 4": "e2llm:expand=4", "e2llm expand 0": "e2llm:expand=0"}, "contains", "contains", 32
-            )
+            specs = {"e2llm expand 4": "e2llm:expand=4", f"e2llm expand 0 at {ratio}": f"e2llm:ratio={ratio}:expand=0"}
+            result[str(n_tokens)] = self.compare(samples, specs, "contains", "contains", 32)
         return result
 
     def ranking(self) -> dict[str, object]:

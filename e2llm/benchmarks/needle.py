@@ -36,11 +36,11 @@ class Needle(Benchmark):
             text = repeat(haystack, n_tokens * CHARS_PER_TOKEN)
             for depth in (*DEPTHS[scale], None):
                 rng = random.Random(f"{seed} {n_tokens} {depth}")
-                samples.append(_sample(text, n_tokens, depth, rng, name))
+                samples.append(hide(text, n_tokens, depth, rng, name))
         return samples
 
 
-def _sample(text: str, n_tokens: int, depth: int | None, rng: random.Random, haystack: str) -> Sample:
+def hide(text: str, n_tokens: int, depth: int | None, rng: random.Random, haystack: str) -> Sample:
     """Put one needle at a depth in percent, or several, spread over the text, where that is None."""
     n_needles = SEVERAL if depth is None else 1
     places = rng.sample(WORDS, n_needles)
