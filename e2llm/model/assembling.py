@@ -1,11 +1,13 @@
 """Put a pair together from two pretrained checkpoints, load it again, and take it apart."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import GenerationConfig
@@ -152,6 +154,44 @@ def attach_lora(model: E2LLMForCausalLM, rank: int = 16, alpha: int = 32, dropou
     """
     settings = {"target_modules": LORA_TARGETS, "modules_to_save": ["adapter"], "task_type": "CAUSAL_LM", **options}
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **settings))
+
+
+def widen_lora(model: PeftModel, part: str, rank: int) -> None:
+    """Give the LoRA of a part a higher rank and change nothing that it computes: rows are drawn as PEFT draws them, their columns are zero.
+
+    Args:
+        model: The pair under PEFT.
+        part: "encoder" or "decoder".
+        rank: The new rank; what is as wide already stays.
+
+    Raises:
+        UserError: Its layers have scales of their own, which one configuration could not say for the new rank.
+    """
+    config = model.peft_config[model.active_adapter]
+    layers = [module for name, module in model.get_base_model().get_submodule(part).named_modules() if isinstance(module, LoraLayer)]
+    narrow = [layer for layer in layers if layer.r[model.active_adapter] < rank]
+    if not narrow:
+        return
+    scales = {layer.scaling[model.active_adapter] for layer in layers}
+    if len(scales) > 1 or len(narrow) < len(layers):
+        raise UserError(f"`{part}.rank` (={rank}): the layers of the pair's LoRA differ in rank or scale; leave `rank` at the lowest of theirs.")
+    (scale,) = scales
+    alpha = scale * (math.sqrt(rank) if config.use_rslora else rank)
+    for layer in narrow:
+        name = model.active_adapter
+        for factors, dim in ((layer.lora_A, 0), (layer.lora_B, 1)):
+            old = factors[name].weight
+            shape = [rank, old.shape[1]] if dim == 0 else [old.shape[0], rank]
+            new = torch.zeros(shape, dtype=old.dtype, device=old.device)
+            if dim == 0:
+                torch.nn.init.kaiming_uniform_(new, a=math.sqrt(5))
+            new.narrow(dim, 0, old.shape[dim]).copy_(old.detach())
+            factors[name].weight = torch.nn.Parameter(new, old.requires_grad)
+            setattr(factors[name], "out_features" if dim == 0 else "in_features", rank)
+        layer.r[name], layer.lora_alpha[name] = rank, alpha
+    pattern = rf"{part}\..*"
+    config.rank_pattern = {**{key: value for key, value in config.rank_pattern.items() if not key.startswith(part)}, pattern: rank}
+    config.alpha_pattern = {**{key: value for key, value in config.alpha_pattern.items() if not key.startswith(part)}, pattern: alpha}
 
 
 def save_pair(model: E2LLMForCausalLM | PeftModel, processor: E2LLMProcessor, path: str | os.PathLike[str]) -> None:

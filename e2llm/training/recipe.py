@@ -24,7 +24,7 @@ class PartSettings:
 
     Attributes:
         mode: "lora" (the paper) or "full".
-        rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder).
+        rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder). The LoRA of a pair to go on from is made wider, never narrower.
         alpha: LoRA scale; None for twice the rank.
         dropout: LoRA dropout. The dropout of the pretrained part itself is off: soft tokens are regressed, not regularised.
     """

@@ -191,6 +191,9 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
             rank_pattern=ranks,
             alpha_pattern=alphas,
         )
+    elif isinstance(model, PeftModel):
+        for part in lora:
+            assembling.widen_lora(model, part, modes[part].rank)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     base.adapter.float()
     if device == "cpu" and dtype == torch.bfloat16:

@@ -13,7 +13,7 @@ from e2llm.answering import E2LLM
 from e2llm.errors import UserError
 from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.adapters import ADAPTERS
-from e2llm.model.assembling import attach_lora, load_processor, save_pair
+from e2llm.model.assembling import attach_lora, load_processor, load_trainable, save_pair, widen_lora
 from e2llm.model.pooling import POOLINGS, group
 from tests import tiny
 
@@ -225,6 +225,32 @@ def trained_lora(make_pair, inputs):
         model(**inputs, labels=labels).loss.backward()
         optimizer.step()
     return model.eval()
+
+
+@pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"rank_pattern": {r"encoder\..*": 3}, "alpha_pattern": {r"encoder\..*": 5}}])
+def test_a_wider_lora_computes_the_same_until_it_is_trained_and_is_saved_as_it_is(make_pair, inputs, tmp_path, options):
+    pair = make_pair()
+    model = attach_lora(pair.model, rank=2, alpha=6, **options)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    before = model(**inputs).logits
+    widen_lora(model, "decoder", 5)
+    torch.testing.assert_close(model(**inputs).logits, before)
+    widths = {part: {p.shape[0] for n, p in model.named_parameters() if f".{part}." in n and "lora_A" in n} for part in ("encoder", "decoder")}
+    assert widths == {"encoder": {3 if "rank_pattern" in options else 2}, "decoder": {5}}
+    widen_lora(model, "decoder", 4)  # which it has already
+    save_pair(model, pair.processor, tmp_path / "wide")
+    again = load_trainable(tmp_path / "wide", pair.config, dtype=torch.float32)
+    torch.testing.assert_close(again(**inputs).logits, before)
+    model(**inputs).logits.square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if ".decoder." in n and "lora_B" in n)
+
+
+def test_a_lora_whose_layers_differ_is_not_widened(make_pair):
+    model = attach_lora(make_pair().model, rank=2, alpha_pattern={r"decoder\..*q_proj": 9})
+    with pytest.raises(UserError, match=r"`decoder.rank` \(=4\)"):
+        widen_lora(model, "decoder", 4)
 
 
 def test_frozen_parameters_get_no_gradient_and_do_not_move(make_pair, inputs):

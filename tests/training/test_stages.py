@@ -198,6 +198,18 @@ def test_training_goes_on_from_a_trained_pair(make_recipe, finished):
     assert again.fingerprint != E2LLM.from_pretrained(folder, dtype="float32", device="cpu").fingerprint
 
 
+def test_a_trained_pair_goes_on_with_a_wider_lora_where_the_recipe_asks_for_it(make_recipe, finished):
+    _, _, folder = finished
+    recipe = make_recipe(writing.stage(steps=2), pair={"model": str(folder)}, decoder={"rank": 5})
+    run(recipe)
+    weights = load_file(Path(recipe.output) / PAIR_FOLDER / "lora" / "adapter_model.safetensors")
+    assert {part: {w.shape[0] for name, w in weights.items() if f".{part}." in name and "lora_A" in name} for part in ("encoder", "decoder")} == {
+        "encoder": {2},
+        "decoder": {5},
+    }
+    E2LLM.from_pretrained(Path(recipe.output) / PAIR_FOLDER, dtype="float32", device="cpu").compress(tiny.TEXT)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_trains_alone(make_recipe, task):
     recipe = make_recipe(writing.stage(steps=2, tasks={task: {}}))
