@@ -98,8 +98,13 @@ def prompt_parts(
             parts += [f"\nDocument {name}:\n", SoftTokens(n_soft), "\n"]
     for passage in passages:
         parts.append(f"\nFrom {passage.document} ({passage.place}):\n{passage.text.strip()}\n")
-    parts.append(f"\nQuestion: {question}{cue}")
+    parts.append("\n" + later_question(question, cue))
     return parts
+
+
+def later_question(question: str, cue: str = "") -> str:
+    """Return what a further question in the same conversation says: its documents stand in the first turn."""
+    return f"Question: {question}{cue}"
 
 
 def answer_cue(processor: E2LLMProcessor) -> str:

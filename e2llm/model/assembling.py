@@ -165,7 +165,7 @@ def widen_lora(model: PeftModel, part: str, rank: int) -> None:
         rank: The new rank; what is as wide already stays.
 
     Raises:
-        UserError: Its layers have scales of their own, which one configuration could not say for the new rank.
+        UserError: Its layers have ranks, scales or patterns of their own, which one configuration could not say for the new rank.
     """
     config = model.peft_config[model.active_adapter]
     layers = [module for name, module in model.get_base_model().get_submodule(part).named_modules() if isinstance(module, LoraLayer)]
@@ -173,8 +173,12 @@ def widen_lora(model: PeftModel, part: str, rank: int) -> None:
     if not narrow:
         return
     scales = {layer.scaling[model.active_adapter] for layer in layers}
-    if len(scales) > 1 or len(narrow) < len(layers):
-        raise UserError(f"`{part}.rank` (={rank}): the layers of the pair's LoRA differ in rank or scale; leave `rank` at the lowest of theirs.")
+    ranks, alphas = ({key: value for key, value in old.items() if not key.startswith(part)} for old in (config.rank_pattern, config.alpha_pattern))
+    other = {"encoder": "decoder", "decoder": "encoder"}[part]
+    if len(scales) > 1 or len(narrow) < len(layers) or not all(key.startswith(other) for key in [*ranks, *alphas]):
+        raise UserError(
+            f"`{part}.rank` (={rank}): the layers of the pair's LoRA differ in rank, scale or pattern; leave `rank` at the lowest of theirs."
+        )
     (scale,) = scales
     alpha = scale * (math.sqrt(rank) if config.use_rslora else rank)
     for layer in narrow:
@@ -190,8 +194,8 @@ def widen_lora(model: PeftModel, part: str, rank: int) -> None:
             setattr(factors[name], "out_features" if dim == 0 else "in_features", rank)
         layer.r[name], layer.lora_alpha[name] = rank, alpha
     pattern = rf"{part}\..*"
-    config.rank_pattern = {**{key: value for key, value in config.rank_pattern.items() if not key.startswith(part)}, pattern: rank}
-    config.alpha_pattern = {**{key: value for key, value in config.alpha_pattern.items() if not key.startswith(part)}, pattern: alpha}
+    config.rank_pattern = {**ranks, pattern: rank}
+    config.alpha_pattern = {**alphas, pattern: alpha}
 
 
 def save_pair(model: E2LLMForCausalLM | PeftModel, processor: E2LLMProcessor, path: str | os.PathLike[str]) -> None:

@@ -267,7 +267,7 @@ class E2LLMProcessor(ProcessorMixin):
         return self._template_ids(before), self._template_ids(after)
 
     def later_turn_ids(self) -> list[int]:
-        """Return the ids between the id that ends an answer and the user's next text.
+        """Return the ids between the id that ends an answer and the user's next text; what else a template ends a turn with is part of them.
 
         Raises:
             UserError: As in `turn_ids`.
@@ -275,8 +275,8 @@ class E2LLMProcessor(ProcessorMixin):
         if not self.chat_template:
             return self.text_ids("\n\n")
         _, _, between, _ = self._render("user", "assistant", "user").split(_TURN)
-        ids = self._template_ids(between)
-        return ids[1:] if ids[:1] == [self.tokenizer.eos_token_id] else ids
+        ids, end = self._template_ids(between), self.tokenizer.eos_token_id
+        return ids[ids.index(end) + 1 :] if end in ids else ids
 
     def _render(self, *roles: str) -> str:
         """Render a conversation in which every turn says `_TURN`, up to where an answer begins."""
@@ -285,7 +285,7 @@ class E2LLMProcessor(ProcessorMixin):
             try:
                 # Templates that can think aloud are asked not to; the others ignore the word.
                 rendered = self.tokenizer.apply_chat_template(
-                    [{"role": role, "content": content if role == "user" else _TURN} for role in roles],
+                    [{"role": role, "content": content} for role in roles],
                     chat_template=self.chat_template,
                     tokenize=False,
                     add_generation_prompt=True,
@@ -295,8 +295,9 @@ class E2LLMProcessor(ProcessorMixin):
                 continue
             if rendered.count(_TURN) == len(roles):
                 return str(rendered)
+        what = "a user's message" if len(roles) == 1 else "each turn of a conversation"
         raise UserError(
-            "`chat_template`: the decoder's chat template does not put a user's message into the prompt once, as it is; "
+            f"`chat_template`: the decoder's chat template does not put {what} into the prompt once, as it is; "
             "set another `chat_template` on the processor, or an empty one for a plain prompt."
         )
 

@@ -24,7 +24,8 @@ class PartSettings:
 
     Attributes:
         mode: "lora" (the paper) or "full".
-        rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder). The LoRA of a pair to go on from is made wider, never narrower.
+        rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder). The LoRA of a pair to go on from is made wider, never narrower,
+            and keeps its scale and dropout.
         alpha: LoRA scale; None for twice the rank.
         dropout: LoRA dropout. The dropout of the pretrained part itself is off: soft tokens are regressed, not regularised.
     """
@@ -80,7 +81,7 @@ class Stage:
         chunks_growth: Part of the stage over which it grows; 0 for no curriculum.
         batch_size: Samples per batch, on average; a batch is one task at one ratio.
         accumulation: Batches per optimizer step and process.
-        max_answer_tokens: Longest answer; a longer one is cut.
+        max_answer_tokens: Longest answer; a longer one is cut. Of a conversation, all that follows the first prompt.
         max_positions: Longest prompt; a document that needs more is compressed at a higher ratio.
         warmup: Part of the stage over which the learning rates rise.
         schedule: How they fall after it: "cosine", "linear" or "constant".

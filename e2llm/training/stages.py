@@ -114,7 +114,8 @@ def run_stage(
     args = training_arguments(recipe, stage, folder)
     mixture = Mixture(stage, sources, processor, stage.steps * stage.accumulation * args.world_size, seed)
     ratios = tuple(dict.fromkeys(stage.ratios))
-    n_validation = -(-recipe.validation_samples * len(mixture.tasks) * len(ratios) // stage.batch_size)
+    n_cells = len(mixture.tasks) * len(ratios)
+    n_validation = max(n_cells, -(-recipe.validation_samples * n_cells // stage.batch_size))
     equal = {name: replace(own, share=float(own.share > 0), batch_size=None) for name, own in stage.tasks.items()}
     held_out = Mixture(replace(stage, tasks=equal, ratios=ratios), validation, processor, n_validation, _VALIDATION_SEED, curriculum=False)
     if stage.patience is not None:

@@ -149,6 +149,21 @@ TEMPLATES = {
 }
 
 
+@pytest.mark.parametrize("name", ["list content", "trims"])
+def test_a_later_turn_follows_templates_of_other_habits(make_pair, name):
+    processor = make_pair().processor
+    processor.chat_template = TEMPLATES[name]
+    between = processor.tokenizer.decode(processor.later_turn_ids())
+    assert between.replace(" ", "").strip() == "<|end|>\n<|start|>user"
+
+
+def test_the_end_of_an_answer_is_not_said_twice_where_a_template_puts_a_space_before_it(make_pair):
+    processor = make_pair().processor
+    processor.chat_template = "{% for m in messages %}{{ m['content'] }} <eos>then{% endfor %}"
+    assert processor.tokenizer.eos_token_id not in processor.later_turn_ids()
+    assert "then" in processor.tokenizer.decode(processor.later_turn_ids())
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_templates_of_every_habit_carry_the_users_text_once(make_pair, name):
     processor = make_pair().processor
@@ -211,5 +226,4 @@ def test_a_later_turn_goes_on_where_an_answer_ended(make_pair, decoder):
     roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
     wanted = processor.tokenizer.apply_chat_template(messages, chat_template=processor.chat_template, tokenize=False, add_generation_prompt=True)
-    assert processor.tokenizer.decode(ids).replace(" ", "").endswith(wanted.replace(" ", "")[-20:])
-    assert processor.tokenizer.decode(ids).count("Why?") == 1
+    assert processor.tokenizer.decode(ids).replace(" ", "").replace("<eos>", "") == wanted.replace(" ", "")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from e2llm.errors import UserError
-from e2llm.training.data.sources import Source
-from e2llm.training.mixture import POOL_BATCHES, Mixture, cut_by_length, stage_seed
+from e2llm.training.data.sources import Source, SourceSettings, open_source
+from e2llm.training.mixture import POOL_BATCHES, Mixture, SameSource, cut_by_length, stage_seed
 from e2llm.training.recipe import Stage, build
 from e2llm.training.tasks import Sample
 from tests.training import writing
@@ -133,6 +133,16 @@ def test_records_that_are_dealt_late_are_those_that_would_have_been_dealt_in_ord
     for ordinal in (0, 4095, 4096, 8191, 8192, 9000):
         (a, i), (b, j) = early.record(ordinal), late.record(ordinal)
         assert (a.name, i) == (b.name, j), ordinal
+
+
+def test_other_records_about_the_same_document_leave_out_the_record_itself(tmp_path):
+    records = writing.questions(6)
+    for record in records[:4]:
+        record["context"] = records[0]["context"]
+    source = open_source(SourceSettings(path=str(writing.write_lines(tmp_path / "hall.jsonl", records))))
+    about = SameSource(source, 2, np.random.default_rng(0)).about()
+    assert [record.id for record in about] == ["q0", "q1", "q3"]
+    assert SameSource(source, 5, np.random.default_rng(0)).about() == []
 
 
 def test_the_curriculum_grows_from_the_fewest_to_the_most_chunks(make_mixture):

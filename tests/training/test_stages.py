@@ -217,6 +217,13 @@ def test_every_task_trains_alone(make_recipe, task):
     assert {key.split("@")[0].removeprefix("eval_") for line in log(recipe.output) for key in line if "@" in key} == {task}
 
 
+def test_a_validation_of_few_samples_has_every_task_at_every_ratio(make_recipe):
+    recipe = make_recipe(writing.stage(steps=1, batch_size=8), validation_samples=1)
+    run(recipe)
+    seen = {key for line in log(recipe.output) for key in line if key.startswith("eval_") and "@" in key}
+    assert seen == {f"eval_{task}@{ratio}" for task in ("understanding", "reasoning") for ratio in (2, 4)}
+
+
 def test_several_batches_are_averaged_in_a_step(make_recipe, monkeypatch):
     norms = {}
     monkeypatch.setattr(StageTrainer, "get_train_dataloader", again)

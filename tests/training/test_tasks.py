@@ -6,6 +6,7 @@ import torch
 
 from e2llm.chunking import make_spans
 from e2llm.compressing import Compressor
+from e2llm.errors import UserError
 from e2llm.model.processing import E2LLMProcessor
 from e2llm.training.data.records import QuestionRecord, TextRecord
 from e2llm.training.tasks import TASKS, Draw
@@ -241,6 +242,14 @@ def test_another_context_that_holds_the_answer_is_not_put_beside(pair):
 # Dialogue and recall
 
 
+def test_a_template_that_knows_one_turn_alone_serves_single_questions_and_refuses_a_dialogue(make_pair):
+    pair = make_pair()
+    pair.processor.chat_template = "<|start|>{{ messages[0]['content'] }}<|end|>"
+    assert make("reasoning", QUESTION, pair, others=OneOther()).answer_ids
+    with pytest.raises(UserError, match="each turn of a conversation"):
+        make("dialogue", QUESTION, pair, others=OneOther())
+
+
 @pytest.mark.parametrize("decoder", ["llama", "plain"])
 def test_a_dialogue_asks_in_turn_as_a_chat_does(trained_pair, plain, decoder):
     pair = plain if decoder == "plain" else trained_pair
@@ -279,8 +288,9 @@ def test_the_turns_of_a_dialogue_stay_within_the_bound(pair):
 @pytest.mark.parametrize("ratio", [1, 4, 16, "chunk"])
 def test_what_is_to_be_recalled_stands_in_the_text_and_where_soft_tokens_are_few_in_an_expanded_chunk(pair, ratio, monkeypatch):
     asked = []
-    monkeypatch.setattr("e2llm.training.tasks.recall.ask", lambda *arguments: asked.append(arguments))
     expanded = set()
+    assert max(len(make("recall", TEXT, pair, seed, ratio=ratio, n_chunks=4, max_positions=900).prompt_ids) for seed in range(20)) <= 900
+    monkeypatch.setattr("e2llm.training.tasks.recall.ask", lambda *arguments: asked.append(arguments))
     for seed in range(30):
         make("recall", TEXT, pair, seed, ratio=ratio, n_chunks=4)
         _, text, spans, chosen, questions, _, _ = asked.pop()

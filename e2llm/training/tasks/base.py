@@ -24,7 +24,7 @@ class Draw:
         rng: The sample's own source of chance.
         ratio: Text tokens per soft token, or "chunk".
         n_chunks: Most chunks of the document.
-        max_answer_tokens, max_positions: Bounds of the answer and of the prompt.
+        max_answer_tokens, max_positions: Bounds of the answer (of a conversation, of all that follows the first prompt) and of the prompt.
     """
 
     processor: E2LLMProcessor

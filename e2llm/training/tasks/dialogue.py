@@ -27,10 +27,13 @@ class Dialogue(Task):
         questions = [(record.question, first)]
         about = others.about()
         for place in draw.rng.permutation(len(about)):
+            if len(questions) == QUESTIONS:
+                break
             other = about[int(place)]
             assert isinstance(other, QuestionRecord)
             answer = _pick(other, draw)
-            if len(questions) < QUESTIONS and (whole or holding(text, spans, answer)):
+            # An answer that stands in the whole document once is known to be answered by the part that holds it.
+            if whole or (holding(text, spans, answer) and record.context.casefold().count(answer.casefold()) == 1):
                 questions.append((other.question, answer))
         expanded = Expanding().expanded(text, spans, held, record.question, draw) if draw.rng.random() < EXPANDED else []
         return ask(f"{record.source}/{record.id}", text, spans, expanded, questions, draw, self.taught)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from e2llm.chunking import Span, make_spans
-from e2llm.prompting import Passage, answer_cue, answer_text, join_spans, prompt_parts
+from e2llm.prompting import Passage, answer_cue, answer_text, join_spans, later_question, prompt_parts
 from e2llm.training.data.records import QuestionRecord, Record
 from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, prepare
 
@@ -77,16 +77,16 @@ def ask(name: str, text: str, spans: list[Span], expanded: list[int], questions:
     prompt = processor.prompt_ids(prompt_parts(question, [(called, compressed.n_soft)], passages, cue=cue))
     sample = Sample(name, compressed.rows, compressed.soft_ids, prompt, answer_ids(processor, answer_text(processor, answer), draw))
     free = draw.max_answer_tokens - len(sample.answer_ids)
-    begin, (_, end) = processor.later_turn_ids(), processor.turn_ids()
-    for question, answer in later:
-        turn = [*begin, *processor.text_ids(f"Question: {question}{cue}"), *end], answer_ids(processor, answer_text(processor, answer), draw)
+    for asked, answered in later:
+        begin, (_, end) = processor.later_turn_ids(), processor.turn_ids()
+        turn = [*begin, *processor.text_ids(later_question(asked, cue)), *end], answer_ids(processor, answer_text(processor, answered), draw)
         free -= len(turn[0]) + len(turn[1])
         if free < 0:
             break
         sample.turns.append(turn)
     if taught:
         whole = [Passage(called, text, 0, len(text), None)]
-        sample.teacher_ids = processor.prompt_ids(prompt_parts(questions[0][0], [(called, 0)], whole, soft=False, cue=cue))
+        sample.teacher_ids = processor.prompt_ids(prompt_parts(question, [(called, 0)], whole, soft=False, cue=cue))
     return sample
 
 

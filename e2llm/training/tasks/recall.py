@@ -1,7 +1,7 @@
 """Recall: say again names, numbers and codes that stand in a long text, letter by letter.
 
-Sentences that nobody can guess are put into a text, each giving somebody or something a key, and some of the keys are asked for in turn. What is
-asked, and in which words, is none of what the benchmarks ask.
+Sentences are put into a text, each giving somebody or something a key that nobody can guess, and some of the keys are asked for in turn. That is
+the form of a needle in a haystack, with other wordings, owners and keys than the benchmarks have.
 """
 
 import string
@@ -20,8 +20,8 @@ T = TypeVar("T")
 KEYS, ASKED = 8, 4
 # Text tokens per soft token up to which a key may have to be read from soft tokens alone; above it its chunk also stands as text.
 READABLE = 4
-# How often it does so below.
-EXPANDED = 0.5
+# How often it does so below, and most chunks that do.
+EXPANDED, SHOWN = 0.5, 4
 _KINDS = (
     *("locker number", "badge number", "room number", "phone number", "account number", "ticket number", "serial number", "order number"),
     *("password", "licence plate", "postal code", "passphrase", "call sign", "invoice number", "lucky number", "part number"),
@@ -33,7 +33,6 @@ _OWNERS = (
     *("the museum shop", "the weather station", "the school library", "the river bridge", "the town brewery", "the printing house", "the red van"),
 )
 _SENTENCES = (
-    ("The {kind} of {owner} is {key}.", "What is the {kind} of {owner}?"),
     ("Remember that the {kind} for {owner} is {key}.", "Which {kind} is for {owner}?"),
     ("For {owner} the {kind} has been changed to {key}.", "What has the {kind} for {owner} been changed to?"),
     ("{key} is the {kind} that belongs to {owner}.", "What {kind} belongs to {owner}?"),
@@ -63,8 +62,7 @@ class Recall(Task):
         for place, owner in zip(at, owners, strict=True):
             sentence, question = _one(rng, _SENTENCES)
             words = {"kind": kind if rng.random() < 0.7 else _one(rng, _KINDS), "owner": _OWNERS[int(owner)], "key": draw_key(rng)}
-            said = sentence.format(**words)
-            said = " " + (said if sentence.startswith("{key}") else said[0].upper() + said[1:])
+            said = " " + sentence.format(**words)
             pieces += [text[last:place], said]
             start = length + place - last
             length, last = start + len(said), place
@@ -75,9 +73,14 @@ class Recall(Task):
         readable = not isinstance(draw.ratio, str) and draw.ratio <= READABLE
         expanded: list[int] = []
         if not readable or rng.random() < EXPANDED:
-            held = {index for start, end, *_ in asked for index in _between(spans, start, end)}
+            held, shown = set[int](), []
+            for fact in asked:
+                more = held.union(_between(spans, *fact[:2]))
+                if len(more) <= SHOWN or not shown:
+                    held, shown = more, [*shown, fact]
+            asked = shown
             beside = [int(index) for index in rng.permutation(len(spans)) if index not in held]
-            expanded = sorted([*held, *beside[: max(0, int(rng.integers(1, 5)) - len(held))]])
+            expanded = sorted([*held, *beside[: max(0, int(rng.integers(1, SHOWN + 1)) - len(held))]])
         questions = [(question, key) for *_, question, key in asked]
         return ask(f"{record.source}/{record.id}", text, spans, expanded, questions, draw, self.taught)
 
@@ -87,7 +90,7 @@ def draw_key(rng: np.random.Generator) -> str:
     number = "".join(str(digit) for digit in rng.integers(0, 10, int(rng.integers(2, 10))))
     letters = "".join(string.ascii_uppercase[int(letter)] for letter in rng.integers(0, 26, int(rng.integers(1, 4))))
     words = " ".join("".join(_one(rng, _SYLLABLES) for _ in range(int(rng.integers(2, 4)))) for _ in range(int(rng.integers(1, 3))))
-    return _one(rng, (number, number, f"{letters}-{number[:4]}", words, f"{words} {number[:4]}"))
+    return _one(rng, (number, number, f"{letters}-{number[:4]}", words, f"{number[:4]} {words}"))
 
 
 def _one(rng: np.random.Generator, choices: Sequence[T]) -> T:

@@ -97,6 +97,13 @@ def test_the_split_by_document_never_straddles_and_loses_nothing(settings):
             assert not {record.context for record in training} & {record.context for record in validation}
 
 
+def test_the_records_about_a_document_are_all_those_of_the_part_and_no_others(settings):
+    source = open_source(settings)
+    for part in (source, *source.split(0.3, 0)):
+        for index in range(len(part)):
+            assert part.about(index) == [other for other in range(len(part)) if part.document(other) == part.document(index)]
+
+
 def test_the_same_seed_gives_the_same_split_and_the_same_order_and_another_seed_another(settings):
     one, two = open_source(settings), open_source(settings)
     assert [list(part) for part in one.split(0.3, seed=3)] == [list(part) for part in two.split(0.3, seed=3)]
