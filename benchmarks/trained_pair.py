@@ -176,7 +176,7 @@ class Goals:
         result = {}
         for n_tokens in (4_000, 16_000, 64_000, 128_000):
             samples = []
-            for depth in (0, 25, 50, 75, 100):
+            for depth in (0, 25, 50, 75, 100) if n_tokens < 100_000 else (10, 50, 90):
                 rng = random.Random(f"{self.seed} {n_tokens} {depth}")
                 samples.append(hide(haystack[: n_tokens * 4], n_tokens, depth, rng, "text_books"))
             n_most = max(len(self.pair.processor.text_ids(sample.document)) for sample in samples)
