@@ -180,7 +180,7 @@ class Goals:
                 rng = random.Random(f"{self.seed} {n_tokens} {depth}")
                 samples.append(hide(haystack[: n_tokens * 4], n_tokens, depth, rng, "text_books"))
             n_most = max(len(self.pair.processor.text_ids(sample.document)) for sample in samples)
-            ratio = max(1, math.ceil(10 * n_most / ((self.pair.config.decoder_window or 8192) - 192)) / 10)
+            ratio = max(1, math.ceil(10 * n_most / ((self.pair.config.decoder_window or 8192) - 512)) / 10)
             say(f" {n_tokens} tokens")
             specs = {"e2llm expand 4": "e2llm:expand=4", f"e2llm expand 0 at {ratio}": f"e2llm:ratio={ratio}:expand=0"}
             result[str(n_tokens)] = self.compare(samples, specs, "contains", "contains", 32)
