@@ -11,6 +11,8 @@ class QMSum(QuestionBenchmark):
     name: ClassVar[str] = "qmsum"
     metrics: ClassVar[tuple[str, ...]] = ("rouge",)
     perplexity: ClassVar[bool] = True
+    n_quick: ClassVar[int] = 1
+    documents_quick: ClassVar[int] = 1
     max_new_tokens: ClassVar[int] = 128
     buckets: ClassVar[tuple[int, ...]] = (6_000, 12_000, 18_000, 24_000)
     datasets: ClassVar[tuple[str, ...]] = ("qmsum",)

@@ -55,7 +55,8 @@ def evaluate(
 
         def progress(done: float, total: float, what: str) -> None:
             if not bar.live.is_started:  # only now: an error before it is a line alone
-                say(f"At most about {max(1, round(total / 60)):,} min, should every answer be as long as it may.")
+                if total:
+                    say(f"At most about {max(1, round(total / 60)):,} min, should every answer be as long as it may.")
                 stack.enter_context(bar)
             bar.update(task, completed=done, total=total, description=what)
 
