@@ -73,7 +73,8 @@ class Recall(Task):
         readable = not isinstance(draw.ratio, str) and draw.ratio <= READABLE
         expanded: list[int] = []
         if not readable or rng.random() < EXPANDED:
-            held, shown = set[int](), []
+            held: set[int] = set()
+            shown: list[tuple[int, int, str, str]] = []
             for fact in asked:
                 more = held.union(_between(spans, *fact[:2]))
                 if len(more) <= SHOWN or not shown:
