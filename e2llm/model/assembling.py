@@ -181,18 +181,15 @@ def widen_lora(model: PeftModel, part: str, rank: int) -> None:
         )
     (scale,) = scales
     alpha = scale * (math.sqrt(rank) if config.use_rslora else rank)
+    name = model.active_adapter
     for layer in narrow:
-        name = model.active_adapter
-        for factors, dim in ((layer.lora_A, 0), (layer.lora_B, 1)):
-            old = factors[name].weight
-            shape = [rank, old.shape[1]] if dim == 0 else [old.shape[0], rank]
-            new = torch.zeros(shape, dtype=old.dtype, device=old.device)
-            if dim == 0:
-                torch.nn.init.kaiming_uniform_(new, a=math.sqrt(5))
-            new.narrow(dim, 0, old.shape[dim]).copy_(old.detach())
-            factors[name].weight = torch.nn.Parameter(new, old.requires_grad)
-            setattr(factors[name], "out_features" if dim == 0 else "in_features", rank)
-        layer.r[name], layer.lora_alpha[name] = rank, alpha
+        down, up, n_more = layer.lora_A[name], layer.lora_B[name], rank - layer.r[name]
+        rows = torch.nn.init.kaiming_uniform_(down.weight.new_empty(n_more, down.in_features), a=math.sqrt(5))
+        columns = up.weight.new_zeros(up.out_features, n_more)
+        for factor, more, dim in ((down, rows, 0), (up, columns, 1)):
+            factor.weight = torch.nn.Parameter(torch.cat([factor.weight.detach(), more], dim), factor.weight.requires_grad)
+        down.out_features = up.in_features = layer.r[name] = rank
+        layer.lora_alpha[name] = alpha
     pattern = rf"{part}\..*"
     config.rank_pattern = {**ranks, pattern: rank}
     config.alpha_pattern = {**alphas, pattern: alpha}

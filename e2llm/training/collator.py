@@ -47,9 +47,9 @@ class Collator:
         for row, turns in enumerate(conversations):
             end = 0
             for prompt, answer in turns:
-                start, end = end + len(prompt), end + len(prompt) + len(answer)
-                ids[row, start - len(prompt) : end] = torch.tensor(prompt + answer)
-                labels[row, start:end] = torch.tensor(answer)
+                begin, end = end, end + len(prompt) + len(answer)
+                ids[row, begin:end] = torch.tensor(prompt + answer)
+                labels[row, begin + len(prompt) : end] = torch.tensor(answer)
         return {f"{prefix}input_ids": ids, f"{prefix}labels": labels}
 
     def _chunks(self, samples: list[Sample]) -> dict[str, Tensor]:
