@@ -6,7 +6,7 @@ from e2llm.benchmarks.base import Benchmark, Sample
 from e2llm.benchmarks.data import CHARS_PER_TOKEN, Data, repeat
 
 QUESTION = "What is this document about?"
-LENGTHS = {"quick": (1_000, 3_000), "full": tuple(2**power * 1_000 for power in range(11))}
+LENGTHS = {"quick": (1_000, 2_000), "full": tuple(2**power * 1_000 for power in range(11))}
 
 
 class Cost(Benchmark):

@@ -11,4 +11,6 @@ class HotpotQA(QuestionBenchmark):
     name: ClassVar[str] = "hotpotqa"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact_match", "match_part")
     perplexity: ClassVar[bool] = True
+    n_quick: ClassVar[int] = 1
+    documents_quick: ClassVar[int] = 1
     datasets: ClassVar[tuple[str, ...]] = ("hotpotqa", "hotpotqa_sample")

@@ -12,4 +12,6 @@ class NarrativeQA(QuestionBenchmark):
     metrics: ClassVar[tuple[str, ...]] = ("f1",)
     perplexity: ClassVar[bool] = True
     buckets: ClassVar[tuple[int, ...]] = (24_000, 48_000, 72_000, 96_000)
+    n_quick: ClassVar[int] = 1
+    documents_quick: ClassVar[int] = 1
     datasets: ClassVar[tuple[str, ...]] = ("narrativeqa", "narrativeqa_summaries")

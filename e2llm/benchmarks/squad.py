@@ -7,7 +7,7 @@ from e2llm.benchmarks.base import QuestionBenchmark, Sample
 from e2llm.benchmarks.data import Data
 
 N_QUESTIONS = {"quick": 2, "full": 200}
-PARAGRAPHS = {"quick": (1, 16), "full": (1, 4, 16, 64)}
+PARAGRAPHS = {"quick": (1, 8), "full": (1, 4, 16, 64)}
 
 
 class Squad(QuestionBenchmark):

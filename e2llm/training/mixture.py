@@ -21,7 +21,12 @@ from e2llm.training.recipe import Stage
 from e2llm.training.tasks import TASKS, Draw, Sample
 from e2llm.training.tasks.base import Others
 
-POOL_BATCHES = 128
+# Most batches of a pool, and about how many samples it has at most.
+POOL_BATCHES, POOL_SAMPLES = 128, 1024
+# How many of a task's batches have the same ratio where batches are large and a pool therefore has few: else there would be nothing to sort.
+RATIO_RUN = 4
+# Samples that tell how long those of a task are, and what a token that the encoder reads costs against a position of the decoder.
+PROBES, ENCODER_COST = 4, 1 / 8
 # Records of which a task makes nothing (too short, blank) are passed over, this many in a row.
 _TRIES = 100
 
@@ -45,10 +50,18 @@ class Mixture(Dataset[Batch]):
         n_batches: How many batches there are.
         seed: Of every draw.
         curriculum: Whether the number of chunks grows; validation draws from the whole range at once.
+        n_readers: How many loader processes take turns at reading the batches: each then makes pools of its own.
     """
 
     def __init__(
-        self, stage: Stage, sources: Sequence[Source], processor: E2LLMProcessor, n_batches: int, seed: int, curriculum: bool = True
+        self,
+        stage: Stage,
+        sources: Sequence[Source],
+        processor: E2LLMProcessor,
+        n_batches: int,
+        seed: int,
+        curriculum: bool = True,
+        n_readers: int = 1,
     ) -> None:
         self.stage, self.processor, self.n_batches, self.seed, self.curriculum = stage, processor, n_batches, seed, curriculum
         self.tasks = [name for name, settings in stage.tasks.items() if settings.share > 0]
@@ -56,13 +69,22 @@ class Mixture(Dataset[Batch]):
         shares = np.array([stage.tasks[name].share for name in self.tasks])
         self._task_of = _deal(shares, n_batches)
         self._ordinals = _ordinals(self._task_of)
+        self._chunks = np.array([self._draw_chunks(place) for place in range(n_batches)], int)
+        self._sizes = self._batch_sizes()
+        self._starts = np.zeros(n_batches, int)
+        for task in range(len(self.tasks)):
+            own = self._task_of == task
+            self._starts[own] = np.cumsum(self._sizes[own]) - self._sizes[own]
+        pool_batches = int(np.clip(POOL_SAMPLES // max(1.0, self._sizes.mean() if n_batches else 1.0), 1, POOL_BATCHES))
+        self._pools, self._places = deal_pools(n_batches, pool_batches, n_readers)
         self._pool = lru_cache(maxsize=2)(self._make_pool)
 
     def __len__(self) -> int:
         return self.n_batches
 
     def __getitem__(self, index: int) -> Batch:
-        return self._pool(index // POOL_BATCHES)[index % POOL_BATCHES]
+        pool, place = self._places[index]
+        return self._pool(int(pool))[int(place)]
 
     def __getitems__(self, indices: list[int]) -> list[Batch]:
         """Return several batches, as the loader asks for them."""
@@ -71,34 +93,55 @@ class Mixture(Dataset[Batch]):
     def _make_pool(self, pool: int) -> list[Batch]:
         rng = np.random.default_rng([self.seed, pool])
         # The last pool ends where the batches end: a few batches, such as those of a validation, have every task and ratio too.
-        places = range(pool * POOL_BATCHES, min((pool + 1) * POOL_BATCHES, self.n_batches))
         groups: dict[tuple[int, int], list[int]] = {}
-        for place in places:
-            task = int(self._task_of[place])
-            groups.setdefault((task, self._ratio(task, int(self._ordinals[place]))), []).append(place)
+        for place in range(*self._pools[pool]):
+            groups.setdefault((int(self._task_of[place]), self._ratio(place)), []).append(place)
         batches = []
         for (task, ratio), own in groups.items():
-            name = self.tasks[task]
-            size = self.stage.tasks[name].batch_size or self.stage.batch_size
-            ordinals = [int(self._ordinals[place]) for place in own]
+            name, drawn = self.tasks[task], self.stage.ratios[ratio]
             samples = [
-                self._sample(name, ordinal * size + item, self.stage.ratios[ratio], place)
-                for place, ordinal in zip(own, ordinals, strict=True)
-                for item in range(size)
+                self._sample(name, int(self._starts[place]) + item, drawn, int(self._chunks[place]))
+                for place in own
+                for item in range(int(self._sizes[place]))
             ]
-            batches += [Batch(name, self.stage.ratios[ratio], part) for part in cut_by_length(samples, len(own))]
+            batches += [Batch(name, drawn, part) for part in cut_by_length(samples, len(own))]
         return [batches[int(index)] for index in rng.permutation(len(batches))]
 
-    def _ratio(self, task: int, ordinal: int) -> int:
-        """Draw the ratio of a task's batch with this number: each is drawn once before any is drawn again."""
-        turn, place = divmod(ordinal, len(self.stage.ratios))
-        return int(np.random.default_rng([self.seed, task, turn, 1]).permutation(len(self.stage.ratios))[place])
+    def _batch_sizes(self) -> np.ndarray:
+        """Return the samples of every batch: as many as the stage says, or as many as have the positions that it says."""
+        sizes = np.array([self.stage.tasks[self.tasks[task]].batch_size or self.stage.batch_size for task in self._task_of], int)
+        if self.stage.batch_positions is None:
+            return sizes
+        costs: dict[tuple[int, int, int], float] = {}
+        for place, task in enumerate(self._task_of):
+            name, ratio = self.tasks[task], self._ratio(place)
+            fewest, most = self.stage.tasks[name].chunks or self.stage.chunks
+            for n_chunks in {fewest, most}:
+                if (key := (int(task), ratio, n_chunks)) not in costs:
+                    samples = [self._sample(name, item, self.stage.ratios[ratio], n_chunks) for item in range(PROBES)]
+                    costs[key] = sum(sample.n_positions + ENCODER_COST * sample.n_encoded for sample in samples) / PROBES
+            low, high = costs[int(task), ratio, fewest], costs[int(task), ratio, most]
+            cost = low + (high - low) * (int(self._chunks[place]) - fewest) / max(1, most - fewest)
+            sizes[place] = max(1, round(self.stage.batch_positions / cost))
+        return sizes
 
-    def _sample(self, name: str, ordinal: int, ratio: float | str, place: int) -> Sample:
+    def _draw_chunks(self, place: int) -> int:
+        """Draw how many chunks the documents of a batch have at most."""
+        name, ordinal = self.tasks[self._task_of[place]], int(self._ordinals[place])
+        fewest, most = (self.stage.tasks[name].chunks or self.stage.chunks)[0], self.n_chunks(name, place)
+        return int(np.random.default_rng([self.seed, int(self._task_of[place]), ordinal, 2]).integers(fewest, most + 1))
+
+    def _ratio(self, place: int) -> int:
+        """Draw the ratio of a batch: each is drawn once for a task before any is drawn again."""
+        run = 1 if self.stage.batch_positions is None else RATIO_RUN
+        task, (turn, number) = int(self._task_of[place]), divmod(int(self._ordinals[place]) // run, len(self.stage.ratios))
+        return int(np.random.default_rng([self.seed, task, turn, 1]).permutation(len(self.stage.ratios))[number])
+
+    def _sample(self, name: str, ordinal: int, ratio: float | str, n_chunks: int) -> Sample:
         """Make the sample with this number among all the samples of a task."""
         task, rng = TASKS[name], np.random.default_rng([self.seed, self.tasks.index(name), ordinal])
         source, index = self.sources[name].record(ordinal)
-        draw = Draw(self.processor, rng, ratio, self.n_chunks(name, place), self.stage.max_answer_tokens, self.stage.max_positions)
+        draw = Draw(self.processor, rng, ratio, n_chunks, self.stage.max_answer_tokens, self.stage.max_positions)
         for _ in range(_TRIES):
             sample = task.make(source[index], draw, SameSource(source, index, rng))
             if sample is not None:
@@ -152,6 +195,29 @@ class SameSource(Others):
 
     def about(self) -> list[Record]:
         return [self.source[index] for index in self.source.about(self.index) if index != self.index]
+
+
+def deal_pools(n_batches: int, pool_batches: int, n_readers: int = 1) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Cut batches into pools, and say which pool a batch is read from.
+
+    Readers take turns at the batches, so that reader r reads every batch i with i % n_readers == r; those are of the same pools, which no other
+    reader then makes.
+
+    Returns:
+        The first batch of every pool and the one after its last, and (n_batches, 2) of every batch its pool and its place there.
+    """
+    pools: list[tuple[int, int]] = []
+    places = np.zeros((n_batches, 2), int)
+    start = 0
+    while start < n_batches:
+        n_block = min(pool_batches * n_readers, n_batches - start)
+        for reader in range(min(n_readers, n_block)):
+            own = np.arange(start + reader, start + n_block, n_readers)
+            first = pools[-1][1] if pools else 0
+            places[own] = np.stack([np.full(len(own), len(pools)), np.arange(len(own))], 1)
+            pools.append((first, first + len(own)))
+        start += n_block
+    return pools, places
 
 
 def cut_by_length(samples: list[Sample], n_batches: int) -> list[list[Sample]]:

@@ -77,9 +77,11 @@ class Stage:
         learning_rates: Per part that it trains ("adapter", "encoder", "decoder") the peak learning rate.
         tasks: Per task its settings.
         ratios: Text tokens per soft token, one drawn per batch (elastic k); "chunk" for one per chunk. A ratio named twice is drawn twice as often.
-        chunks: Fewest and most chunks of a sample; the most grows from the fewest over the first `chunks_growth` of the stage.
+        chunks: Fewest and most chunks of a document; the most grows from the fewest over the first `chunks_growth` of the stage. How many is drawn
+            for the samples of a batch together; where a source has no document so long, what there is.
         chunks_growth: Part of the stage over which it grows; 0 for no curriculum.
         batch_size: Samples per batch, on average; a batch is one task at one ratio.
+        batch_positions: In place of it, positions of the decoder per batch, about; a token that the encoder reads counts as an eighth.
         accumulation: Batches per optimizer step and process.
         max_answer_tokens: Longest answer; a longer one is cut. Of a conversation, all that follows the first prompt.
         max_positions: Longest prompt; a document that needs more is compressed at a higher ratio.
@@ -97,6 +99,7 @@ class Stage:
     chunks: tuple[int, int] = (1, 1)
     chunks_growth: float = 0.5
     batch_size: int = 8
+    batch_positions: int | None = None
     accumulation: int = 1
     max_answer_tokens: int = 512
     max_positions: int = 2048
@@ -128,8 +131,9 @@ class Stage:
             _check_least(name, getattr(self, name), 1)
         for name in ("warmup", "chunks_growth"):
             _check_between(name, getattr(self, name), 0, 1)
-        if self.patience is not None:
-            _check_least("patience", self.patience, 1)
+        for name in ("patience", "batch_positions"):
+            if (value := getattr(self, name)) is not None:
+                _check_least(name, value, 1)
         _check_chunks(self.chunks)
         check_choice("schedule", self.schedule, ["cosine", "linear", "constant"])
 
@@ -151,6 +155,7 @@ class Recipe:
             batch that it was first read in, so that a resumed run is no longer the uninterrupted one to the last bit.
         validation_samples: Validation samples per task and ratio.
         quantize: "4bit" for QLoRA: the decoder's frozen weights in NF4 (needs bitsandbytes).
+        compile: Whether the decoder's layers are compiled (`torch.compile`): faster on a GPU, after a minute or so.
         gradient_checkpointing: Whether layers are computed again in the backward pass in place of being kept.
         dtype: Of the frozen weights and of matrix products; None for bfloat16 where the device multiplies it natively.
         save_dtype: Of the trained weights in the pair that is written at the end.
@@ -174,6 +179,7 @@ class Recipe:
     max_grad_norm: float = 1.0
     log_every: int = 10
     quantize: str | None = None
+    compile: bool = False
     gradient_checkpointing: bool = False
     dtype: str | None = None
     save_dtype: str = "bfloat16"

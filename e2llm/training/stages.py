@@ -18,6 +18,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from e2llm.errors import E2LLMError, UserError
 from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, assembling, bases
@@ -69,6 +70,8 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
         _begin(output, recipe)
     if recipe.gradient_checkpointing:
         checkpoint_gradients(objective)
+    if recipe.compile:
+        compile_layers(objective)
     say(f"Training {sum(p.numel() for n, p in objective.named_parameters() if n in set(trained)):,} parameters on {_count(sources)}.")
     with interruptible() as interruption:
         for number, stage in enumerate(recipe.stages, 1):
@@ -112,12 +115,16 @@ def run_stage(
     seed = stage_seed(str(recipe.seed), stage.name)
     set_seed(seed)
     args = training_arguments(recipe, stage, folder)
-    mixture = Mixture(stage, sources, processor, stage.steps * stage.accumulation * args.world_size, seed)
+    n_batches = stage.steps * stage.accumulation * args.world_size
+    n_readers = max(1, args.dataloader_num_workers * args.world_size)
+    mixture = Mixture(stage, sources, processor, n_batches, seed, n_readers=n_readers)
     ratios = tuple(dict.fromkeys(stage.ratios))
     n_cells = len(mixture.tasks) * len(ratios)
     n_validation = max(n_cells, -(-recipe.validation_samples * n_cells // stage.batch_size))
     equal = {name: replace(own, share=float(own.share > 0), batch_size=None) for name, own in stage.tasks.items()}
-    held_out = Mixture(replace(stage, tasks=equal, ratios=ratios), validation, processor, n_validation, _VALIDATION_SEED, curriculum=False)
+    held_out = Mixture(
+        replace(stage, tasks=equal, ratios=ratios, batch_positions=None), validation, processor, n_validation, _VALIDATION_SEED, curriculum=False
+    )
     if stage.patience is not None:
         callbacks = [*callbacks, EarlyStoppingCallback(stage.patience)]
     trainer = StageTrainer(objective, stage, args, mixture, held_out, Collator(processor), trained, callbacks)
@@ -140,6 +147,16 @@ def checkpoint_gradients(objective: Objective) -> None:
     for part in (objective.base.encoder, objective.base.decoder):
         part.gradient_checkpointing_enable({"use_reentrant": False})
         part.enable_input_require_grads()
+
+
+def compile_layers(objective: Objective, **options: Any) -> None:
+    """Compile the decoder's layers, which are alike, so that one is compiled for all; shapes stay free, `options` go to `torch.compile`.
+
+    The encoder's are left alone: where hidden states of several layers are wanted, they are gathered in the middle of a layer.
+    """
+    for module in objective.base.decoder.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.compile(dynamic=True, **options)
 
 
 def mark_complete_stage(folder: Path) -> None:

@@ -72,8 +72,12 @@ class StageTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the stage's batches in their order; accelerate deals them to the processes."""
-        workers = self.args.dataloader_num_workers
-        return self.accelerator.prepare(DataLoader(self.mixture, batch_size=1, shuffle=False, collate_fn=self.data_collator, num_workers=workers))
+        options = {
+            "num_workers": self.args.dataloader_num_workers,
+            "pin_memory": self.args.dataloader_pin_memory,
+            "prefetch_factor": self.args.dataloader_prefetch_factor,
+        }
+        return self.accelerator.prepare(DataLoader(self.mixture, batch_size=1, shuffle=False, collate_fn=self.data_collator, **options))
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """Return the batch's loss; stop where it is not a number, before the weights are touched."""

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from e2llm.errors import UserError
+from e2llm.training.data.records import TextRecord
 from e2llm.training.data.sources import Source, SourceSettings, open_source
-from e2llm.training.mixture import POOL_BATCHES, Mixture, SameSource, cut_by_length, stage_seed
+from e2llm.training.mixture import POOL_BATCHES, POOL_SAMPLES, RATIO_RUN, Mixture, SameSource, cut_by_length, deal_pools, stage_seed
 from e2llm.training.recipe import Stage, build
 from e2llm.training.tasks import Sample
 from tests.training import writing
@@ -38,10 +40,25 @@ class Counted(Source):
         return self.whole[index]
 
 
+class Texts(Source):
+    """Texts in memory."""
+
+    name, weight, kind = "texts", 1.0, "text"
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def __len__(self):
+        return len(self.texts)
+
+    def _record(self, index):
+        return TextRecord(str(index), self.texts[index], "texts")
+
+
 @pytest.fixture
 def make_mixture(pair, sources):
-    def make(n_batches=20, seed=0, own=None, curriculum=True, **changes):
-        return Mixture(build(Stage, writing.stage(**changes), "stage"), own or sources, pair.processor, n_batches, seed, curriculum)
+    def make(n_batches=20, seed=0, own=None, curriculum=True, n_readers=1, **changes):
+        return Mixture(build(Stage, writing.stage(**changes), "stage"), own or sources, pair.processor, n_batches, seed, curriculum, n_readers)
 
     return make
 
@@ -161,6 +178,75 @@ def test_a_task_may_have_chunks_and_a_batch_size_of_its_own(make_mixture):
     assert mixture.n_chunks("understanding", 29) == 1
     sizes = {task: [len(mixture[i].samples) for i in range(30) if mixture[i].task == task] for task in mixture.tasks}
     assert (np.mean(sizes["understanding"]), np.mean(sizes["reasoning"])) == (5, 2)
+
+
+def test_a_batch_has_about_the_positions_that_are_asked_for_whatever_its_ratio_and_its_chunks(make_mixture):
+    wanted, ratios = 1200, [1, 4, 16]
+    tasks = {"understanding": {"chunks": [1, 1]}, "reasoning": {}}
+    mixture = make_mixture(90, batch_positions=wanted, ratios=ratios, tasks=tasks, chunks=[1, 6], max_answer_tokens=200, max_positions=900)
+    batches = [mixture[index] for index in range(90)]
+    for task in tasks:
+        for ratio in ratios:
+            own = [batch for batch in batches if (batch.task, batch.ratio) == (task, ratio)]
+            assert np.mean([sum(sample.n_positions + sample.n_encoded / 8 for sample in batch.samples) for batch in own]) == pytest.approx(
+                wanted, rel=0.4
+            )
+    sizes = {ratio: np.mean([len(batch.samples) for batch in batches if batch.ratio == ratio]) for ratio in ratios}
+    assert sizes[1] < sizes[16]
+
+
+def test_where_batches_are_large_a_ratio_lasts_for_some_batches_of_a_task(make_mixture):
+    mixture = make_mixture(6 * RATIO_RUN, batch_positions=400, ratios=[1, 4, 16], tasks={"understanding": {}})
+    own = [mixture._ratio(place) for place in range(6 * RATIO_RUN)]
+    assert all(len(set(own[start : start + RATIO_RUN])) == 1 for start in range(0, len(own), RATIO_RUN))
+    assert set(own[: 3 * RATIO_RUN]) == {0, 1, 2}
+
+
+def test_no_record_is_read_twice_before_all_are_though_batches_differ_in_size(make_mixture, sources):
+    counted = Counted(sources[0])
+    mixture = make_mixture(12, own=[counted], batch_positions=300, ratios=[1, 16], tasks={"understanding": {}})
+    counted.read.clear()  # of the samples that tell their length
+    all_of(mixture)
+    counts = Counter(counted.read)
+    assert len(counts) == min(len(counted), len(counted.read))
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_how_many_chunks_documents_have_is_drawn_for_the_samples_of_a_batch_together(make_mixture):
+    long = Texts([writing.prose(seed, 120) for seed in range(8)])
+    mixture = make_mixture(24, chunks=[1, 6], curriculum=False, tasks={"understanding": {}}, own=[long], batch_size=5)
+    samples = [sample for index in range(24) for sample in mixture[index].samples]
+    numbers = Counter(len({chunk for row in sample.rows for chunk in row.chunk_ids if chunk >= 0}) for sample in samples)
+    assert set(numbers) == set(range(1, 7))
+    assert all(n_samples % 5 == 0 for n_samples in numbers.values())
+
+
+@pytest.mark.parametrize(("n_batches", "pool_batches", "n_readers"), [(1, 4, 1), (10, 4, 1), (24, 4, 3), (31, 4, 3), (2, 4, 3), (0, 4, 2)])
+def test_readers_that_take_turns_have_pools_of_their_own(n_batches, pool_batches, n_readers):
+    pools, places = deal_pools(n_batches, pool_batches, n_readers)
+    readers: dict[int, set[int]] = {}
+    for index, (pool, _) in enumerate(places):
+        readers.setdefault(int(pool), set()).add(index % n_readers)
+    assert all(len(own) == 1 for own in readers.values())
+    assert [first for first, _ in pools] == [0, *(last for _, last in pools[:-1])][: len(pools)]
+    assert all(0 < last - first <= pool_batches for first, last in pools)
+    assert sorted(pools[pool][0] + place for pool, place in places) == list(range(n_batches))
+
+
+def test_loader_processes_give_every_batch_once(make_mixture):
+    def named(n_readers, n_workers):
+        mixture = make_mixture(40, tasks={"understanding": {}, "reasoning": {}}, n_readers=n_readers)
+        return [ids_of(batch) for batch in DataLoader(mixture, batch_size=None, num_workers=n_workers)]
+
+    assert named(2, 2) == named(2, 0)
+    assert sorted(map(str, named(2, 2))) != []
+    samples = [Counter(str(sample) for batch in named(n, 0) for sample in batch[2]) for n in (1, 2)]
+    assert samples[0] == samples[1]
+
+
+def test_a_pool_has_so_many_batches_that_its_samples_stay_few(make_mixture):
+    mixture = make_mixture(200, batch_size=POOL_SAMPLES // 16, tasks={"understanding": {}})
+    assert {last - first for first, last in mixture._pools[:-1]} == {16}
 
 
 def test_batches_of_a_pool_waste_less_padding_than_random_ones(make_mixture):

@@ -325,6 +325,23 @@ def test_gradient_checkpointing_changes_no_gradient(make_objective, batch_of, en
         torch.testing.assert_close(again[name], gradient, msg=name)
 
 
+@pytest.mark.parametrize("decoder", ["llama", "gpt2"])
+def test_compiled_layers_change_no_gradient(make_objective, batch_of, decoder):
+    from e2llm.training.stages import compile_layers
+
+    made = make_objective(decoder=decoder)
+    move_lora(made.objective)
+    batch = batch_of(made, "understanding")
+    plain = gradients(made, batch)
+    compile_layers(made.objective, backend="aot_eager")
+    compiled = [name for name, module in made.objective.base.named_modules() if module._compiled_call_impl is not None]
+    assert len(compiled) == made.objective.base.decoder.config.num_hidden_layers
+    assert all(name.startswith("decoder.") for name in compiled)
+    again = gradients(made, batch)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient, msg=name)
+
+
 def test_lora_at_its_start_is_the_base(make_objective, batch_of, make_pair):
     made = make_objective()
     inputs = made.collator([batch_of(made, "understanding")])

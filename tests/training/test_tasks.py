@@ -1,5 +1,7 @@
 """Tasks: what a record becomes, token by token."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from e2llm.model.processing import E2LLMProcessor
 from e2llm.training.data.records import QuestionRecord, TextRecord
 from e2llm.training.tasks import TASKS, Draw
 from e2llm.training.tasks.base import Others, bag_means, stack_targets
-from e2llm.training.tasks.reasoning import _NAMES, holding
+from e2llm.training.tasks.reasoning import _NAMES, draw_document, holding
 from e2llm.training.tasks.understanding import wordings
 from tests.training.writing import prose
 
@@ -126,18 +128,16 @@ def test_the_bank_has_at_least_fifty_wordings_all_different():
 
 
 def test_what_is_to_be_restated_is_the_text_of_the_window(pair):
-    seen = set()
     for seed in range(30):
-        sample = make("understanding", TEXT, pair, seed, n_chunks=3, max_answer_tokens=4000)
+        wanted = 1 + seed % 3
+        sample = make("understanding", TEXT, pair, seed, n_chunks=wanted, max_answer_tokens=4000)
         restated = text_of(pair, sample.answer_ids[:-1])
         assert restated in TEXT.text
         spans = make_spans(TEXT.text, pair.chunker)
         windows = {n: [TEXT.text[spans[i][0] : spans[i + n - 1][1]].strip() for i in range(len(spans) - n + 1)] for n in (1, 2, 3)}
-        (n_chunks,) = [n for n, own in windows.items() if restated in own]
-        seen.add(n_chunks)
+        assert [n for n, own in windows.items() if restated in own] == [wanted]
         assert any(wording in text_of(pair, sample.prompt_ids) for wording in wordings())
         assert restated not in text_of(pair, sample.prompt_ids)
-    assert seen == {1, 2, 3}
 
 
 def test_a_blank_window_gives_no_sample(pair):
@@ -202,6 +202,18 @@ def test_a_short_answer_in_other_words_is_asked_of_the_part_of_a_long_document_t
         assert any("lighthouse" in pair.processor.encoder_tokenizer.decode(row.input_ids) for row in sample.rows)
 
 
+def test_of_a_document_that_holds_a_long_answer_the_part_that_begins_with_it_is_read(pair):
+    answer = prose(7, 12)
+    assert len(answer) > 200
+    record = QuestionRecord("q", f"{prose(5, 40)} {answer} {prose(6, 40)}", "What then?", (answer,), "hall")
+    for seed in range(10):
+        draw = Draw(pair.processor, np.random.default_rng(seed), 4, 3)
+        text, spans, held = draw_document(record, answer, draw, NoOthers())
+        assert len(spans) <= 4
+        assert held == [0] or (held == [] and answer.startswith(text[:40]))
+        assert text.find(answer[:60]) < len(text) / 2
+
+
 def test_a_summary_is_asked_of_the_whole_document(pair):
     record = QuestionRecord("q", prose(4, 30), "What is it about?", ("It tells of a town and its budget. " * 8,), "hall")
     assert len(make("reasoning", record, pair, n_chunks=2).rows) == len(make_spans(record.context, pair.chunker))
@@ -225,9 +237,9 @@ def test_a_long_context_is_cut_around_the_answer(pair):
 
 def test_a_short_context_stands_among_others(pair):
     record = QuestionRecord("q", "Ann keeps it.", "Who keeps it?", ("Ann",), "hall")
-    sizes = {len(make("reasoning", record, pair, seed, OneOther(), n_chunks=5).rows) for seed in range(20)}
-    assert min(sizes) == 1
-    assert max(sizes) > 3
+    sizes = {n: [len(make("reasoning", record, pair, seed, OneOther(), n_chunks=n).rows) for seed in range(20)] for n in (1, 5)}
+    assert set(sizes[1]) == {1}
+    assert min(sizes[5]) >= 5
 
 
 def test_another_context_that_holds_the_answer_is_not_put_beside(pair):
@@ -301,6 +313,39 @@ def test_what_is_to_be_recalled_stands_in_the_text_and_where_soft_tokens_are_few
             assert key not in question
             assert not chosen or key in shown
     assert expanded == ({True} if ratio in (16, "chunk") else {True, False})
+
+
+# Lookup
+
+
+def test_what_is_looked_up_stands_in_the_text_beside_the_words_that_are_given(pair, monkeypatch):
+    asked, kinds = [], set()
+    monkeypatch.setattr("e2llm.training.tasks.lookup.ask", lambda *arguments: asked.append(arguments))
+    for seed in range(60):
+        make("lookup", TEXT, pair, seed, n_chunks=4)
+        if not asked:  # none of the drawn words stands there once
+            continue
+        _, text, _, _, questions, _, _ = asked.pop()
+        line = " ".join(text.split())
+        assert 1 <= len(questions) <= 6
+        for question, answer in questions:
+            cue = re.search("“(.*?)( ____ .*?)?”", question).group(1)
+            assert answer in line
+            assert text.count(cue) == 1 or cue not in text  # where it spans lines
+            if "____" in question:
+                kinds.add("gap")
+                assert f"{cue} {answer} {re.search('____ (.*)”', question).group(1)}" in line
+            elif "entence" in question or "say" in question:
+                kinds.add("sentence")
+                assert cue in answer
+            else:
+                kinds.add("after")
+                assert f"{cue} {answer}" in line
+    assert kinds == {"gap", "sentence", "after"}
+
+
+def test_a_text_too_short_to_look_anything_up_gives_no_sample(pair):
+    assert make("lookup", TextRecord("t", "Ann keeps the river.", "town"), pair) is None
 
 
 # Continuation

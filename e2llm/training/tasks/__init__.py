@@ -5,6 +5,7 @@ from e2llm.training.tasks.base import Draw, Loss, Sample, Task
 from e2llm.training.tasks.continuation import Continuation
 from e2llm.training.tasks.dialogue import Dialogue
 from e2llm.training.tasks.distillation import ContinuationDistillation, Distillation
+from e2llm.training.tasks.lookup import Lookup
 from e2llm.training.tasks.reasoning import Expanding, Reasoning
 from e2llm.training.tasks.recall import Recall
 from e2llm.training.tasks.understanding import Understanding
@@ -12,7 +13,7 @@ from e2llm.training.tasks.understanding import Understanding
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        *(Alignment(), Understanding(), Reasoning(), Expanding(), Dialogue(), Recall()),
+        *(Alignment(), Understanding(), Reasoning(), Expanding(), Dialogue(), Recall(), Lookup()),
         *(Continuation(), Distillation(), ContinuationDistillation()),
     )
 }

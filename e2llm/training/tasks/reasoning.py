@@ -91,10 +91,11 @@ def ask(name: str, text: str, spans: list[Span], expanded: list[int], questions:
 
 
 def draw_document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -> tuple[str, list[Span], list[int]]:
-    """Return a document of at most `n_chunks` chunks, its spans, and which of them hold the answer.
+    """Return a document of about `n_chunks` chunks, its spans, and which of them hold the answer.
 
-    A longer context is cut around the answer where it holds it in words, around the chunk that shares most words with question and answer where a
-    short answer is in other words, and kept whole for a long one (a summary); a shorter one stands among other contexts of its source.
+    A longer context is cut around the answer where it holds it in words (so that a long answer stands at its start), around the chunk that shares
+    most words with question and answer where a short answer is in other words, and kept whole for a long one (a summary); a shorter one stands among
+    other contexts of its source.
     """
     chunker = draw.processor.chunker
     text = record.context
@@ -104,16 +105,17 @@ def draw_document(record: QuestionRecord, answer: str, draw: Draw, others: Other
         held = by_overlap(text, spans, f"{record.question} {answer}")[:1]
     if len(spans) > draw.n_chunks and held:
         place = held[int(draw.rng.integers(len(held)))]
-        first = int(draw.rng.integers(max(0, place - draw.n_chunks + 1), min(place, len(spans) - draw.n_chunks) + 1))
+        earliest = place if len(answer) > SHORT else place - draw.n_chunks + 1
+        last = len(spans) - draw.n_chunks
+        first = int(draw.rng.integers(min(max(0, earliest), last), min(place, last) + 1))
         start, end = spans[first][0], spans[first + draw.n_chunks - 1][1]
         text = text[start:end]
     elif len(spans) < draw.n_chunks:
-        n_wanted = int(draw.rng.integers(len(spans), draw.n_chunks + 1))
         texts, n_chunks = [text], len(spans)
-        while n_chunks < n_wanted:
+        while n_chunks < draw.n_chunks:
             other = others.next()
             assert isinstance(other, QuestionRecord)
-            more = other.context[: (n_wanted - n_chunks) * chunker.size]
+            more = other.context[: (draw.n_chunks - n_chunks) * chunker.size]
             if answer.casefold() in more.casefold() or not more.strip():
                 break
             texts.insert(int(draw.rng.integers(len(texts) + 1)), more)
@@ -125,8 +127,8 @@ def draw_document(record: QuestionRecord, answer: str, draw: Draw, others: Other
 
 def holding(text: str, spans: list[Span], answer: str) -> list[int]:
     """Return the chunks in which the answer stands, or begins."""
-    wanted, whole = answer.casefold(), text.casefold()
-    if not wanted or len(whole) != len(text) or len(wanted) > SHORT:
+    wanted, whole = answer.casefold()[:SHORT], text.casefold()
+    if not wanted or len(whole) != len(text):
         return []
     places: list[int] = []
     at = whole.find(wanted)
