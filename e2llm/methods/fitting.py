@@ -186,7 +186,8 @@ class Samples(Dataset[dict[str, Any]]):
         record = source[place]
         assert isinstance(record, QuestionRecord)
         answer = record.answers[int(rng.integers(len(record.answers)))]
-        document, _, _ = draw_document(record, answer, Draw(self.processor, rng, "chunk", self.settings.chunks), SameSource(source, place, rng))
+        n_chunks = int(rng.integers(1, self.settings.chunks + 1))
+        document, _, _ = draw_document(record, answer, Draw(self.processor, rng, "chunk", n_chunks), SameSource(source, place, rng))
         ids = self.processor.text_ids(document)
         if len(ids) > self.settings.document_tokens:
             ids = ids[: self.settings.document_tokens]

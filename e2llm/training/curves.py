@@ -11,7 +11,7 @@ CURVES_FILE = "curves.png"
 
 
 def plot(output: Path) -> Path:
-    """Draw training and validation losses of every stage, per task and ratio, into `curves.png`; return its path.
+    """Draw the losses of a run into `curves.png` and return its path: a row per stage, a picture per task, a line per ratio, validation thick.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
@@ -25,23 +25,36 @@ def plot(output: Path) -> Path:
         raise MissingPackageError("curves need matplotlib: pip install 'e2llm[train]'.") from error
     logs = [read_log(file) for file in sorted(output.glob(f"*/{LOG_FILE}"))]
     logs = [lines for lines in logs if lines]
-    figure, rows = pyplot.subplots(max(1, len(logs)), 1, figsize=(9, 3.6 * max(1, len(logs))), squeeze=False)
-    for (axis,), lines in zip(rows, logs, strict=False):
-        keys = sorted({key for line in lines for key in line if "@" in key})
-        colours: dict[str, Any] = {}
-        for key in keys:
-            points = [(line["step"], line[key]) for line in lines if key in line]
-            name, held_out = key.removeprefix("eval_"), key.startswith("eval_")
-            style = {"linewidth": 2, "marker": "."} if held_out else {"linewidth": 0.7, "alpha": 0.5}
-            colour = colours.setdefault(name, f"C{len(colours) % 10}")
-            axis.plot(*zip(*points, strict=True), color=colour, label=f"{name} (validation)" if held_out else None, **style)
-        axis.set(title=lines[0]["stage"], xlabel="step", ylabel="loss")
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    keys = [sorted({key for line in lines for key in line if "@" in key}) for lines in logs]
+    tasks = [list(dict.fromkeys(key.removeprefix("eval_").split("@")[0] for key in own)) for own in keys]
+    n_rows, n_columns = max(1, len(logs)), max([1, *map(len, tasks)])
+    figure, axes = pyplot.subplots(n_rows, n_columns, figsize=(max(6.0, 3.2 * n_columns), 3.2 * n_rows), squeeze=False)
+    for axis in axes.flat[n_columns * len(logs) :]:
+        axis.axis("off")
+    for row, lines, own, names in zip(axes, logs, keys, tasks, strict=False):
+        for axis in row[len(names) :]:
+            axis.axis("off")
+        for axis, name in zip(row, names, strict=False):
+            _draw(axis, lines, [key for key in own if key.removeprefix("eval_").split("@")[0] == name])
+            axis.set(title=f"{lines[0]['stage']}: {name}", xlabel="step", ylabel="loss")
     figure.tight_layout()
     figure.savefig(output / CURVES_FILE, dpi=120)
     pyplot.close(figure)
     return output / CURVES_FILE
+
+
+def _draw(axis: Any, lines: list[dict[str, Any]], keys: list[str]) -> None:
+    """Draw one task's losses, a colour per ratio."""
+    ratios = sorted({key.split("@")[1] for key in keys}, key=lambda ratio: (ratio == "chunk", float(ratio) if ratio != "chunk" else 0.0))
+    validated = any(key.startswith("eval_") for key in keys)
+    for key in keys:
+        points = [(line["step"], line[key]) for line in lines if key in line]
+        ratio, held_out = key.split("@")[1], key.startswith("eval_")
+        style: dict[str, Any] = {"linewidth": 2, "marker": "."} if held_out or not validated else {"linewidth": 0.7, "alpha": 0.5}
+        label = f"ratio {ratio}" + (" (validation)" if held_out else "") if held_out or not validated else None
+        axis.plot(*zip(*points, strict=True), color=f"C{ratios.index(ratio) % 10}", label=label, **style)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=6)
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:

@@ -348,6 +348,17 @@ def test_an_interruption_after_the_last_step_of_a_stage_ends_the_stage_and_the_n
     assert trained(recipe.output, "2-read") == trained(uninterrupted.output, "2-read")
 
 
+def test_batches_that_loader_processes_make_resume_to_the_bit_too(make_recipe):
+    fields = {"trainer": {"dataloader_num_workers": 2, "dataloader_prefetch_factor": 2}}
+    stage = writing.stage(batch_positions=300)
+    whole, halves = (make_recipe(stage, output=name, **fields) for name in ("whole", "halves"))
+    run(whole)
+    run(halves, stop_at="read 4")
+    run(halves, resume=True)
+    assert trained(halves.output) == trained(whole.output)
+    assert [line["step"] for line in log(whole.output) if "loss" in line] == list(range(1, 7))
+
+
 def test_lora_with_dropout_and_batches_that_add_up_resume_to_the_bit_too(make_recipe):
     fields = {"decoder": {"rank": 2, "dropout": 0.3}, "keep_embedding": 0.5, "gradient_checkpointing": True}
     stage = writing.stage(accumulation=2, tasks={"distillation": {}, "continuation": {}, "expanding": {}})

@@ -4,6 +4,7 @@ Sentences are put into a text, each giving somebody or something a key that nobo
 the form of a needle in a haystack, with other wordings, owners and keys than the benchmarks have.
 """
 
+import re
 import string
 from collections.abc import Sequence
 from typing import ClassVar, TypeVar
@@ -57,16 +58,17 @@ class Recall(Task):
         # Sorted, so that what was put in before does not move what comes after.
         at = sorted(int(places[int(rng.integers(len(places)))]) for _ in range(n_keys))
         owners = rng.permutation(len(_OWNERS))[:n_keys]
+        words = re.findall(r"[a-z]{4,9}", text) or list(_SYLLABLES)
         kind = _one(rng, _KINDS)  # most often the same for all, so that the owner has to be read
         pieces, facts, last, length = [], [], 0, 0
         for place, owner in zip(at, owners, strict=True):
             sentence, question = _one(rng, _SENTENCES)
-            words = {"kind": kind if rng.random() < 0.7 else _one(rng, _KINDS), "owner": _OWNERS[int(owner)], "key": draw_key(rng)}
-            said = " " + sentence.format(**words)
+            fields = {"kind": kind if rng.random() < 0.7 else _one(rng, _KINDS), "owner": _OWNERS[int(owner)], "key": draw_key(rng, words)}
+            said = " " + sentence.format(**fields)
             pieces += [text[last:place], said]
             start = length + place - last
             length, last = start + len(said), place
-            facts.append((start, length, question.format(**words), words["key"]))
+            facts.append((start, length, question.format(**fields), fields["key"]))
         text = "".join([*pieces, text[last:]])
         spans = make_spans(text, draw.processor.chunker)
         asked = [facts[int(index)] for index in rng.permutation(n_keys)[: int(rng.integers(1, ASKED + 1))]]
@@ -86,12 +88,13 @@ class Recall(Task):
         return ask(f"{record.source}/{record.id}", text, spans, expanded, questions, draw, self.taught)
 
 
-def draw_key(rng: np.random.Generator) -> str:
-    """Return a number of 2 to 9 digits, a code, made-up words, or words with a number."""
+def draw_key(rng: np.random.Generator, words: Sequence[str]) -> str:
+    """Return a number of 2 to 9 digits, a code, or words, made up or drawn from `words`, alone or with a number."""
     number = "".join(str(digit) for digit in rng.integers(0, 10, int(rng.integers(2, 10))))
     letters = "".join(string.ascii_uppercase[int(letter)] for letter in rng.integers(0, 26, int(rng.integers(1, 4))))
-    words = " ".join("".join(_one(rng, _SYLLABLES) for _ in range(int(rng.integers(2, 4)))) for _ in range(int(rng.integers(1, 3))))
-    return _one(rng, (number, number, f"{letters}-{number[:4]}", words, f"{number[:4]} {words}"))
+    made_up = " ".join("".join(_one(rng, _SYLLABLES) for _ in range(int(rng.integers(2, 4)))) for _ in range(int(rng.integers(1, 3))))
+    drawn = " ".join(_one(rng, words) for _ in range(int(rng.integers(2, 4))))
+    return _one(rng, (number, number, f"{letters}-{number[:4]}", made_up, f"{number[:4]} {made_up}", drawn, f"{drawn} {number[:4]}"))
 
 
 def _one(rng: np.random.Generator, choices: Sequence[T]) -> T:
