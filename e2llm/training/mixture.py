@@ -27,8 +27,8 @@ POOL_BATCHES, POOL_SAMPLES = 128, 1024
 RATIO_RUN = 4
 # Samples that tell how long those of a task are, and what a token that the encoder reads costs against a position of the decoder.
 PROBES, ENCODER_COST = 4, 1 / 8
-# Records of which a task makes nothing (too short, blank) are passed over, this many in a row.
-_TRIES = 100
+# Records of which a task makes nothing (too short, blank) are passed over, this many in a row; after so many, documents have half of the chunks.
+_TRIES, _TRIES_AT_LENGTH = 100, 10
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,10 @@ class Mixture(Dataset[Batch]):
         """Make the sample with this number among all the samples of a task."""
         task, rng = TASKS[name], np.random.default_rng([self.seed, self.tasks.index(name), ordinal])
         source, index = self.sources[name].record(ordinal)
-        draw = Draw(self.processor, rng, ratio, n_chunks, self.stage.max_answer_tokens, self.stage.max_positions)
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
+            # What is too long for a task (a teacher's prompt) fits when it is shorter.
+            own = max(1, n_chunks >> attempt // _TRIES_AT_LENGTH)
+            draw = Draw(self.processor, rng, ratio, own, self.stage.max_answer_tokens, self.stage.max_positions)
             sample = task.make(source[index], draw, SameSource(source, index, rng))
             if sample is not None:
                 return sample

@@ -16,7 +16,7 @@ from e2llm.training.tasks.reasoning import Expanding, ask
 
 # Most questions about one text.
 QUESTIONS = 6
-# Fewest and most words that say where, that are asked for, and of a sentence that is.
+# Fewest and most words that say where, that are asked for, and of a sentence that is; neither of the first two is more than a quarter of the text.
 CUE, ANSWER, SENTENCE = (4, 8), (1, 10), (8, 40)
 # How often chunks also stand as text.
 EXPANDED = 0.3
@@ -44,7 +44,7 @@ class Lookup(Task):
         text, _ = draw_window(text_of(record), draw)
         spans = make_spans(text, draw.processor.chunker)
         words = [match.span() for match in re.finditer(r"\S+", text)]
-        if len(words) < 2 * CUE[1] + ANSWER[1]:
+        if len(words) < 4 * CUE[0]:
             return None
         drawn = [_draw_question(text, words, rng) for _ in range(int(rng.integers(1, QUESTIONS + 1)))]
         asked = [one for one in drawn if one is not None and text.count(one.cue) == 1]
@@ -58,7 +58,7 @@ class Lookup(Task):
 
 
 def _draw_question(text: str, words: list[Span], rng: np.random.Generator) -> _Question | None:
-    n_cue, n_answer = (int(rng.integers(fewest, most + 1)) for fewest, most in (CUE, ANSWER))
+    n_cue, n_answer = (min(int(rng.integers(fewest, most + 1)), len(words) // 4) for fewest, most in (CUE, ANSWER))
     first = int(rng.integers(0, len(words) - 2 * n_cue - n_answer + 1))
     cue = text[words[first][0] : words[first + n_cue - 1][1]]
     wordings = (_AFTER, _GAP, _SENTENCE)[int(rng.integers(3))]
