@@ -34,7 +34,7 @@ LibraryFolder = Annotated[
 DType = Annotated[str | None, typer.Option("--dtype", help='"float32", "bfloat16", ... Default: what the machine multiplies fastest.')]
 Device = Annotated[str | None, typer.Option("--device", help='"cpu", "cuda", ... Default: the accelerator, if there is one.')]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that a hub model brings along.")]
-Scale = Annotated[str, typer.Option("--scale", help="quick (about 40 minutes on two cores) or full (the paper's sizes).")]
+Scale = Annotated[str, typer.Option("--scale", help="quick (about 20 minutes on two cores) or full (the paper's sizes).")]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of local data sets, a folder each with dev.jsonl. Default: the hub.", envvar=environment.DATA),
