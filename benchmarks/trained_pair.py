@@ -167,8 +167,13 @@ class Goals:
         rng = random.Random(self.seed)
         meetings = rng.sample(sorted(by_document), min(max(2, self.n_samples // 3), len(by_document)))
         samples = [sample for meeting in meetings for sample in rng.sample(by_document[meeting], min(2, len(by_document[meeting])))]
-        specs = {"floor": "no-document", "e2llm expand 4": "e2llm:expand=4", "e2llm expand 0": "e2llm:expand=0", "rag": "rag"}
-        specs["e2llm expand 0 at 8"] = "e2llm:ratio=8:expand=0"
+        specs = {
+            "floor": "no-document",
+            "e2llm expand 4": "e2llm:expand=4",
+            "e2llm expand 0": "e2llm:expand=0",
+            "e2llm expand 0 at 8": "e2llm:ratio=8:expand=0",
+            "rag": "rag",
+        }
         return self.compare(samples, specs, "rouge", "gmean", 128)
 
     def needles(self) -> dict[str, object]:

@@ -30,7 +30,7 @@ from e2llm.training.data.records import QuestionRecord
 from e2llm.training.data.sources import Source
 from e2llm.training.mixture import SameSource, WeightedSources, stage_seed
 from e2llm.training.stages import interruptible
-from e2llm.training.tasks.base import Draw, text_of
+from e2llm.training.tasks.base import Draw, one_of, text_of
 from e2llm.training.tasks.reasoning import draw_document
 from e2llm.training.trainer import LOG_FILE, DivergedError, format_seconds, is_main_process, last_checkpoint, mark_complete, writing
 
@@ -185,7 +185,7 @@ class Samples(Dataset[dict[str, Any]]):
     def _question(self, source: Source, place: int, rng: np.random.Generator) -> dict[str, Any] | None:
         record = source[place]
         assert isinstance(record, QuestionRecord)
-        answer = record.answers[int(rng.integers(len(record.answers)))]
+        answer = one_of(rng, record.answers)
         n_chunks = int(rng.integers(1, self.settings.chunks + 1))
         document, _, _ = draw_document(record, answer, Draw(self.processor, rng, "chunk", n_chunks), SameSource(source, place, rng))
         ids = self.processor.text_ids(document)

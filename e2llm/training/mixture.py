@@ -115,7 +115,7 @@ class Mixture(Dataset[Batch]):
         costs: dict[tuple[int, int, int], float] = {}
         for place, task in enumerate(self._task_of):
             name, ratio = self.tasks[task], self._ratio(place)
-            fewest, most = self.stage.tasks[name].chunks or self.stage.chunks
+            fewest, most = self._bounds(name)
             for n_chunks in {fewest, most}:
                 if (key := (int(task), ratio, n_chunks)) not in costs:
                     samples = [self._sample(name, item, self.stage.ratios[ratio], n_chunks) for item in range(PROBES)]
@@ -128,7 +128,7 @@ class Mixture(Dataset[Batch]):
     def _draw_chunks(self, place: int) -> int:
         """Draw how many chunks the documents of a batch have at most."""
         name, ordinal = self.tasks[self._task_of[place]], int(self._ordinals[place])
-        fewest, most = (self.stage.tasks[name].chunks or self.stage.chunks)[0], self.n_chunks(name, place)
+        fewest, most = self._bounds(name)[0], self.n_chunks(name, place)
         return int(np.random.default_rng([self.seed, int(self._task_of[place]), ordinal, 2]).integers(fewest, most + 1))
 
     def _ratio(self, place: int) -> int:
@@ -153,9 +153,13 @@ class Mixture(Dataset[Batch]):
             f"`sources`: {_TRIES} records of {source.name!r} in a row give no sample for the task {name!r}; run `e2llm data check` on it."
         )
 
+    def _bounds(self, task: str) -> tuple[int, int]:
+        """Return the fewest and the most chunks of a task's documents in this stage."""
+        return self.stage.tasks[task].chunks or self.stage.chunks
+
     def n_chunks(self, task: str, place: int) -> int:
         """Return the most chunks that a sample of the batch at `place` has: the curriculum."""
-        fewest, most = self.stage.tasks[task].chunks or self.stage.chunks
+        fewest, most = self._bounds(task)
         if not self.curriculum or not self.stage.chunks_growth:
             return most
         progress = min(1.0, place / max(1.0, self.stage.chunks_growth * self.n_batches))

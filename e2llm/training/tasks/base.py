@@ -1,8 +1,9 @@
 """What a training task is: a record becomes a sample, and a batch of samples a loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from e2llm.chunking import Span, make_spans
 from e2llm.model.modeling import CHUNK_INPUTS
 from e2llm.model.processing import E2LLMProcessor, EncoderRow, count_states
 from e2llm.training.data.records import Record, TextRecord
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,11 @@ def draw_window(text: str, draw: Draw) -> tuple[str, list[Span]]:
     own = spans[first : first + n_chunks]
     start, end = own[0][0], own[-1][1]
     return text[start:end], [(begin - start, stop - start) for begin, stop in own]
+
+
+def one_of(rng: np.random.Generator, choices: Sequence[T]) -> T:
+    """Draw one of the choices, each as likely as any other."""
+    return choices[int(rng.integers(len(choices)))]
 
 
 def end_ids(processor: E2LLMProcessor) -> list[int]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from e2llm.chunking import SENTENCE_END, Span, make_spans
 from e2llm.training.data.records import Record
-from e2llm.training.tasks.base import Draw, Others, Sample, Task, draw_window, text_of
-from e2llm.training.tasks.reasoning import Expanding, ask
+from e2llm.training.tasks.base import Draw, Others, Sample, Task, draw_window, one_of, text_of
+from e2llm.training.tasks.reasoning import Expanding, ask, touched
 
 # Most questions about one text.
 QUESTIONS = 6
@@ -52,7 +52,7 @@ class Lookup(Task):
             return None
         expanded: list[int] = []
         if rng.random() < EXPANDED:
-            held = [index for index, (start, end) in enumerate(spans) if start <= asked[0].place < end]
+            held = touched(spans, asked[0].place, asked[0].place + 1)
             expanded = Expanding().expanded(text, spans, held, asked[0].question, draw)
         return ask(f"{record.source}/{record.id}", text, spans, expanded, [(one.question, one.answer) for one in asked], draw, self.taught)
 
@@ -61,8 +61,8 @@ def _draw_question(text: str, words: list[Span], rng: np.random.Generator) -> _Q
     n_cue, n_answer = (min(int(rng.integers(fewest, most + 1)), len(words) // 4) for fewest, most in (CUE, ANSWER))
     first = int(rng.integers(0, len(words) - 2 * n_cue - n_answer + 1))
     cue = text[words[first][0] : words[first + n_cue - 1][1]]
-    wordings = (_AFTER, _GAP, _SENTENCE)[int(rng.integers(3))]
-    wording = wordings[int(rng.integers(len(wordings)))]
+    wordings = one_of(rng, (_AFTER, _GAP, _SENTENCE))
+    wording = one_of(rng, wordings)
     if wordings is _SENTENCE:
         start = max((match.end() for match in SENTENCE_END.finditer(text, 0, words[first][0] + 1)), default=0)
         stop = next((match.end() for match in SENTENCE_END.finditer(text, words[first + n_cue - 1][1] - 1)), len(text))

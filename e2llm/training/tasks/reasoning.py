@@ -12,7 +12,7 @@ import numpy as np
 from e2llm.chunking import Span, make_spans
 from e2llm.prompting import Passage, answer_cue, answer_text, join_spans, later_question, prompt_parts
 from e2llm.training.data.records import QuestionRecord, Record
-from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, prepare
+from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, one_of, prepare
 
 # How often the chunk that holds the answer is not among the expanded ones.
 MISSED = 0.3
@@ -30,7 +30,7 @@ class Reasoning(Task):
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
         """Return a sample: the prompt of `E2LLM.ask`, and one of the record's answers."""
         assert isinstance(record, QuestionRecord)
-        answer = record.answers[int(draw.rng.integers(len(record.answers)))]
+        answer = one_of(draw.rng, record.answers)
         text, spans, held = draw_document(record, answer, draw, others)
         expanded = self.expanded(text, spans, held, record.question, draw)
         return ask(f"{record.source}/{record.id}", text, spans, expanded, [(record.question, answer)], draw, self.taught)
@@ -70,7 +70,7 @@ def ask(name: str, text: str, spans: list[Span], expanded: list[int], questions:
     """
     processor, cue = draw.processor, answer_cue(draw.processor)
     (question, answer), *later = questions
-    called = _NAMES[int(draw.rng.integers(len(_NAMES)))]
+    called = one_of(draw.rng, _NAMES)
     passages = [Passage(called, text[start:end], start, end, None) for start, end in join_spans(spans, expanded)]
     around = len(processor.prompt_ids(prompt_parts(question, [(called, 0)], passages, cue=cue)))
     compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
@@ -104,7 +104,7 @@ def draw_document(record: QuestionRecord, answer: str, draw: Draw, others: Other
     if len(spans) > draw.n_chunks and not held and len(answer) <= SHORT:
         held = by_overlap(text, spans, f"{record.question} {answer}")[:1]
     if len(spans) > draw.n_chunks and held:
-        place = held[int(draw.rng.integers(len(held)))]
+        place = one_of(draw.rng, held)
         earliest = place if len(answer) > SHORT else place - draw.n_chunks + 1
         last = len(spans) - draw.n_chunks
         first = int(draw.rng.integers(min(max(0, earliest), last), min(place, last) + 1))
@@ -136,6 +136,11 @@ def holding(text: str, spans: list[Span], answer: str) -> list[int]:
         places.append(at)
         at = whole.find(wanted, at + 1)
     return [index for index, (start, end) in enumerate(spans) if any(start <= place < end for place in places)]
+
+
+def touched(spans: list[Span], start: int, end: int) -> list[int]:
+    """Return the chunks that a stretch of the text touches."""
+    return [index for index, (begin, stop) in enumerate(spans) if begin < end and start < stop]
 
 
 def by_overlap(text: str, spans: list[Span], wanted: str) -> list[int]:

@@ -7,16 +7,15 @@ the form of a needle in a haystack, with other wordings, owners and keys than th
 import re
 import string
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 
-from e2llm.chunking import Span, make_spans
+from e2llm.chunking import make_spans
 from e2llm.training.data.records import Record
-from e2llm.training.tasks.base import Draw, Others, Sample, Task, draw_window, text_of
-from e2llm.training.tasks.reasoning import ask
+from e2llm.training.tasks.base import Draw, Others, Sample, Task, draw_window, one_of, text_of
+from e2llm.training.tasks.reasoning import ask, touched
 
-T = TypeVar("T")
 # Most keys in one text, and most that are asked for.
 KEYS, ASKED = 8, 4
 # Text tokens per soft token up to which a key may have to be read from soft tokens alone; above it its chunk also stands as text.
@@ -59,11 +58,11 @@ class Recall(Task):
         at = sorted(int(places[int(rng.integers(len(places)))]) for _ in range(n_keys))
         owners = rng.permutation(len(_OWNERS))[:n_keys]
         words = re.findall(r"[a-z]{4,9}", text) or list(_SYLLABLES)
-        kind = _one(rng, _KINDS)  # most often the same for all, so that the owner has to be read
+        kind = one_of(rng, _KINDS)  # most often the same for all, so that the owner has to be read
         pieces, facts, last, length = [], [], 0, 0
         for place, owner in zip(at, owners, strict=True):
-            sentence, question = _one(rng, _SENTENCES)
-            fields = {"kind": kind if rng.random() < 0.7 else _one(rng, _KINDS), "owner": _OWNERS[int(owner)], "key": draw_key(rng, words)}
+            sentence, question = one_of(rng, _SENTENCES)
+            fields = {"kind": kind if rng.random() < 0.7 else one_of(rng, _KINDS), "owner": _OWNERS[int(owner)], "key": draw_key(rng, words)}
             said = " " + sentence.format(**fields)
             pieces += [text[last:place], said]
             start = length + place - last
@@ -78,7 +77,7 @@ class Recall(Task):
             held: set[int] = set()
             shown: list[tuple[int, int, str, str]] = []
             for fact in asked:
-                more = held.union(_between(spans, *fact[:2]))
+                more = held.union(touched(spans, *fact[:2]))
                 if len(more) <= SHOWN or not shown:
                     held, shown = more, [*shown, fact]
             asked = shown
@@ -92,15 +91,6 @@ def draw_key(rng: np.random.Generator, words: Sequence[str]) -> str:
     """Return a number of 2 to 9 digits, a code, or words, made up or drawn from `words`, alone or with a number."""
     number = "".join(str(digit) for digit in rng.integers(0, 10, int(rng.integers(2, 10))))
     letters = "".join(string.ascii_uppercase[int(letter)] for letter in rng.integers(0, 26, int(rng.integers(1, 4))))
-    made_up = " ".join("".join(_one(rng, _SYLLABLES) for _ in range(int(rng.integers(2, 4)))) for _ in range(int(rng.integers(1, 3))))
-    drawn = " ".join(_one(rng, words) for _ in range(int(rng.integers(2, 4))))
-    return _one(rng, (number, number, f"{letters}-{number[:4]}", made_up, f"{number[:4]} {made_up}", drawn, f"{drawn} {number[:4]}"))
-
-
-def _one(rng: np.random.Generator, choices: Sequence[T]) -> T:
-    return choices[int(rng.integers(len(choices)))]
-
-
-def _between(spans: list[Span], start: int, end: int) -> list[int]:
-    """Return the chunks that a stretch of the text touches."""
-    return [index for index, (begin, stop) in enumerate(spans) if begin < end and start < stop]
+    made_up = " ".join("".join(one_of(rng, _SYLLABLES) for _ in range(int(rng.integers(2, 4)))) for _ in range(int(rng.integers(1, 3))))
+    drawn = " ".join(one_of(rng, words) for _ in range(int(rng.integers(2, 4))))
+    return one_of(rng, (number, number, f"{letters}-{number[:4]}", made_up, f"{number[:4]} {made_up}", drawn, f"{drawn} {number[:4]}"))

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from e2llm.model.processing import SoftTokens
 from e2llm.training.data.records import Record
-from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, draw_window, prepare, text_of
+from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, draw_window, one_of, prepare, text_of
 
 
 class Understanding(Task):
@@ -20,8 +20,7 @@ class Understanding(Task):
         text, spans = draw_window(text_of(record), draw)
         if not text.strip():
             return None
-        bank = wordings()
-        wording = bank[int(draw.rng.integers(len(bank)))] + "\n\n"
+        wording = one_of(draw.rng, wordings()) + "\n\n"
         around = len(draw.processor.prompt_ids([wording]))
         compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
         prompt = draw.processor.prompt_ids([wording, SoftTokens(compressed.n_soft)])
