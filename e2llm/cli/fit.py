@@ -25,8 +25,11 @@ def fit(
     ] = 4096,
     split: Annotated[str, typer.Option("--split", help="Split of folders and data sets.")] = "train",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the first weights and of every draw.")] = 0,
-    save_every: Annotated[int, typer.Option("--save-every", help="Steps between checkpoints.")] = 100,
+    save_every: Annotated[int, typer.Option("--save-every", help="Steps between checkpoints, each with a validation.")] = 100,
     log_every: Annotated[int, typer.Option("--log-every", help="Steps between lines.")] = 10,
+    validation_samples: Annotated[
+        int, typer.Option("--validation-samples", help="Questions set aside, which decide what weights are kept; 0 for none: the last are.")
+    ] = 32,
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Compute layers again in the backward pass: less memory, a third slower.")
     ] = False,
@@ -55,6 +58,7 @@ def fit(
         seed=seed,
         save_every=save_every,
         log_every=log_every,
+        validation_samples=validation_samples,
         gradient_checkpointing=gradient_checkpointing,
     )
     sources = _open(source, split, None)

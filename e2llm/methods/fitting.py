@@ -10,7 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from e2llm.model.modeling import digest_weights
 from e2llm.training.data.records import QuestionRecord
 from e2llm.training.data.sources import Source
 from e2llm.training.mixture import SameSource, WeightedSources, stage_seed
-from e2llm.training.stages import interruptible
+from e2llm.training.stages import VALIDATION_SEED, interruptible
 from e2llm.training.tasks.base import Draw, one_of, text_of
 from e2llm.training.tasks.reasoning import draw_document
-from e2llm.training.trainer import LOG_FILE, DivergedError, format_seconds, is_main_process, last_checkpoint, mark_complete, writing
+from e2llm.training.trainer import LOG_FILE, DivergedError, LastStep, format_seconds, is_main_process, last_checkpoint, mark_complete, writing
 
 RUN_FILE = "fit.json"
 # Records that do not fit the method's window are passed over, this many in a row.
@@ -52,7 +52,9 @@ class FitSettings:
         warmup: Part of the steps.
         max_grad_norm: To which gradients are clipped.
         seed: Of the weights' beginning, and of every draw.
-        save_every, log_every: Steps between checkpoints, and between lines of the log.
+        save_every, log_every: Steps between checkpoints, each with a validation, and between lines of the log.
+        validation_samples: Questions about documents set aside (5 % of every source); the weights kept are those whose checkpoint answers them
+            best. 0 for no validation: the last weights are kept.
         gradient_checkpointing: Whether layers are computed again in the backward pass in place of being kept.
     """
 
@@ -66,12 +68,14 @@ class FitSettings:
     seed: int = 0
     save_every: int = 100
     log_every: int = 10
+    validation_samples: int = 32
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "chunks", "document_tokens", "save_every", "log_every"):
             check_count(name, getattr(self, name), 1)
-        check_count("seed", self.seed, 0)
+        for name in ("seed", "validation_samples"):
+            check_count(name, getattr(self, name), 0)
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"`learning_rate` (={self.learning_rate!r}) must be above 0, such as 4e-4.")
         if not 0 <= self.warmup <= 1:
@@ -97,7 +101,7 @@ def fit(
         say: Takes one line at a time of what happens.
 
     Raises:
-        UserError: `output` holds a run and `resume` is not set, or it is another run; no record fits.
+        UserError: `output` holds a run and `resume` is not set, or it is another run; no record fits, or none can be set aside.
         DivergedError: The loss is no longer a number; checkpoints stay.
         KeyboardInterrupt: The run was interrupted; a checkpoint has been written.
     """
@@ -107,7 +111,7 @@ def fit(
     if (output / METHOD_FILE).exists():
         return output
     set_seed(settings.seed)  # of the first weights
-    method = dataclasses.replace(method)
+    method = replace(method)
     trained = method.trained()
     for parameter in trained.values():
         parameter.data = parameter.data.float()
@@ -118,17 +122,20 @@ def fit(
         if settings.gradient_checkpointing and isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
             module.gradient_checkpointing_enable({"use_reentrant": False})
     args = _arguments(method, settings, output)
-    samples = Samples(method, sources, settings, args.world_size)
+    kept, aside = _split(sources, settings)
+    samples = Samples(method, kept, settings, args.world_size)
+    validation = Samples(method, aside, replace(settings, seed=VALIDATION_SEED)).questions(settings.validation_samples) if aside else []
     _begin(output, run)
-    say(f"Fitting {sum(map(torch.numel, trained.values())):,} parameters on {', '.join(f'{source.name} ({len(source):,})' for source in sources)}.")
+    say(f"Fitting {sum(map(torch.numel, trained.values())):,} parameters on {', '.join(f'{source.name} ({len(source):,})' for source in kept)}.")
     with interruptible() as interruption:
-        trainer = FitTrainer(method, args, samples, say)
+        trainer = FitTrainer(method, args, samples, validation, say)
+        trainer.add_callback(LastStep())
         trainer.add_callback(interruption)
         trainer.train(resume_from_checkpoint=last_checkpoint(output))
     if interruption.acted:
         raise KeyboardInterrupt
     if is_main_process():
-        _finish(method, output, run)
+        _finish(method, output, run, trainer.state.best_metric)
     trainer.accelerator.wait_for_everyone()
     return output
 
@@ -158,7 +165,13 @@ class Samples(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        kind, ordinal = ("text", index) if index < self.n_texts else ("question", index - self.n_texts)
+        return self._draw("text", index) if index < self.n_texts else self._draw("question", index - self.n_texts)
+
+    def questions(self, n: int) -> list[dict[str, Any]]:
+        """Return the first `n` questions, whatever is read before them."""
+        return [self._draw("question", ordinal) for ordinal in range(n)]
+
+    def _draw(self, kind: str, ordinal: int) -> dict[str, Any]:
         source, place = self.sources[kind].record(ordinal)
         rng = np.random.default_rng([self.settings.seed, int(kind == "text"), ordinal])
         for _ in range(_TRIES):
@@ -229,10 +242,14 @@ class Objective(nn.Module):
 class FitTrainer(Trainer):
     """transformers' `Trainer` over `Samples`: it says how far it is, and its checkpoints hold what is trained."""
 
-    def __init__(self, method: TrainableMethod, args: TrainingArguments, samples: Samples, say: Callable[[str], None]) -> None:
-        self.method, self.say = method, say
+    control: Any
+
+    def __init__(
+        self, method: TrainableMethod, args: TrainingArguments, samples: Samples, validation: list[dict[str, Any]], say: Callable[[str], None]
+    ) -> None:
+        self.method, self.validation, self.say = method, validation, say
         self.start_s, self.first_step, self.n_positions = time.perf_counter(), -1, 0
-        super().__init__(model=Objective(method), args=args, train_dataset=samples)
+        super().__init__(model=Objective(method), args=args, train_dataset=samples, eval_dataset=validation or None)
         self.remove_callback(PrinterCallback)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -258,18 +275,39 @@ class FitTrainer(Trainer):
         self.n_positions += inputs["n_positions"]
         return loss
 
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Return the nats per token of the answers to the validation's questions, read as the method reads when it does not train."""
+        start_s = time.perf_counter()
+        self.model.eval()
+        sums = torch.zeros(2)
+        with torch.no_grad(), self.accelerator.autocast():
+            for sample in self.validation[self.args.process_index :: self.args.world_size]:
+                nats = self.method.nats(sample["document"], sample["question"], sample["answer"])
+                sums += torch.tensor([float(nats.sum()), len(nats)])
+        total, n_tokens = self.accelerator.reduce(sums.to(self.args.device), "sum").tolist()
+        self.model.train()
+        metrics = {"eval_loss": total / max(1, n_tokens)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.start_s += time.perf_counter() - start_s  # validation does not count against the pace of training
+        return metrics
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Write a line of the log and say it."""
         super().log(logs, start_time)
-        if "loss" not in logs:
-            return
         step, last, seconds = self.state.global_step, self.state.max_steps, time.perf_counter() - self.start_s
-        pace = self.n_positions * self.accelerator.num_processes / seconds
-        left_s = seconds / max(1, step - self.first_step) * (last - step)
+        if "eval_loss" in logs:
+            facts, line = {}, f"validation {logs['eval_loss']:.4f}"
+        elif "loss" in logs:
+            pace = self.n_positions * self.accelerator.num_processes / seconds
+            left_s = seconds / max(1, step - self.first_step) * (last - step)
+            facts, line = {"positions_per_s": round(pace, 1)}, f"loss {logs['loss']:.4f} | {pace:.0f} positions/s, {format_seconds(left_s)} left"
+        else:
+            return
         if self.args.should_save:
             with open(Path(str(self.args.output_dir)) / LOG_FILE, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": step, **logs, "positions_per_s": round(pace, 1)}) + "\n")
-        self.say(f"{step}/{last} loss {logs['loss']:.4f} | {pace:.0f} positions/s, {format_seconds(left_s)} left")
+                stream.write(json.dumps({"step": step, **logs, **facts}) + "\n")
+        self.say(f"{step}/{last} {line}")
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Save what is trained, alone."""
@@ -280,6 +318,10 @@ class FitTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights(self.method.module, Path(resume_from_checkpoint) / WEIGHTS_FILE)
+
+    def _load_best_model(self) -> None:
+        if self.state.best_model_checkpoint:
+            load_weights(self.method.module, Path(self.state.best_model_checkpoint) / WEIGHTS_FILE)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save a checkpoint; a mark in it, written last, says that it is whole."""
@@ -314,15 +356,33 @@ def _arguments(method: TrainableMethod, settings: FitSettings, output: Path) -> 
         logging_steps=settings.log_every,
         logging_first_step=True,
         logging_nan_inf_filter=False,
+        eval_strategy="steps" if settings.validation_samples else "no",
+        eval_steps=settings.save_every,
         save_strategy="steps",
         save_steps=settings.save_every,
         save_total_limit=2,
+        load_best_model_at_end=settings.validation_samples > 0,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=True,
     )
+
+
+def _split(sources: Sequence[Source], settings: FitSettings) -> tuple[list[Source], list[Source]]:
+    """Set some questions aside to validate on; return what is left to train on, and those."""
+    if not settings.validation_samples:
+        return list(sources), []
+    kept, aside = [], []
+    for source in sources:
+        if source.kind == "question":
+            source, held_out = source.split(seed=settings.seed)
+            aside.append(held_out)
+        kept.append(source)
+    return kept, aside
 
 
 def _run(method: TrainableMethod, sources: Sequence[Source], settings: FitSettings) -> dict[str, Any]:
@@ -363,12 +423,13 @@ def _begin(output: Path, run: dict[str, Any]) -> None:
         raise UserError(f"`output` (={output}) cannot be written ({error.strerror}); name another folder.") from error
 
 
-def _finish(method: TrainableMethod, output: Path, run: dict[str, Any]) -> None:
+def _finish(method: TrainableMethod, output: Path, run: dict[str, Any], validation_loss: float | None) -> None:
     """Write the weights, then the file that says that they are whole, and let go of the checkpoints."""
     temporary = output / ".weights"
     with writing(output):
         temporary.mkdir(exist_ok=True)
-        method.save(temporary, steps=run["fit"]["steps"], seed=run["fit"]["seed"], fit=run["fit"], sources=run["sources"])
+        facts = {"steps": run["fit"]["steps"], "seed": run["fit"]["seed"], "validation_loss": validation_loss}
+        method.save(temporary, **facts, fit=run["fit"], sources=run["sources"])
         for name in (WEIGHTS_FILE, METHOD_FILE):
             (temporary / name).rename(output / name)
         temporary.rmdir()

@@ -146,11 +146,13 @@ class ResidualAdapter(Adapter):
 
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return (n_soft, d_dec)."""
-        normed = self.input_norm(states)
+        normed = self.input_norm(states[mask])  # without the padding, which may be most of it: one long group pads all others
         projected = self.skip(normed) + self.down(F.gelu(self.up(normed)))
-        places = torch.arange(mask.shape[1], device=mask.device).clamp(max=N_PLACES - 1)
-        bound = projected * self.places[places] * mask.unsqueeze(-1)
-        return (bound.sum(1, dtype=torch.float32) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()).to(states.dtype)
+        places = torch.arange(mask.shape[1], device=mask.device).clamp(max=N_PLACES - 1).expand_as(mask)[mask]
+        bound = projected * self.places[places]
+        groups = bound.new_zeros(*mask.shape, self.d_dec)
+        groups[mask] = bound
+        return (groups.sum(1, dtype=torch.float32) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()).to(states.dtype)
 
 
 ADAPTERS: dict[str, type[Adapter]] = {"linear": LinearAdapter, "mlp": MLPAdapter, "vpma": VPMAAdapter, "residual": ResidualAdapter}

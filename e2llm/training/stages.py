@@ -31,11 +31,22 @@ from e2llm.training.mixture import Mixture, stage_seed
 from e2llm.training.objective import Objective
 from e2llm.training.recipe import Recipe, Stage
 from e2llm.training.remembering import RememberedStates
-from e2llm.training.trainer import COMPLETE_FILE, Lines, StageTrainer, is_main_process, last_checkpoint, load_trained, mark_complete, part_of, writing
+from e2llm.training.trainer import (
+    COMPLETE_FILE,
+    LastStep,
+    Lines,
+    StageTrainer,
+    is_main_process,
+    last_checkpoint,
+    load_trained,
+    mark_complete,
+    part_of,
+    writing,
+)
 
 RECIPE_FILE = "recipe.json"
 PAIR_FOLDER = "pair"
-_VALIDATION_SEED = 10_007
+VALIDATION_SEED = 10_007
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -80,7 +91,9 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
                 load_trained(objective, folder)
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            run_stage(objective, processor, recipe, stage, folder, sources, validation, trained, [interruption, Lines(folder, stage, say)])
+            run_stage(
+                objective, processor, recipe, stage, folder, sources, validation, trained, [interruption, LastStep(), Lines(folder, stage, say)]
+            )
             if interruption.wanted:
                 raise KeyboardInterrupt
     pair = output / PAIR_FOLDER
@@ -123,7 +136,7 @@ def run_stage(
     n_validation = max(n_cells, -(-recipe.validation_samples * n_cells // stage.batch_size))
     equal = {name: replace(own, share=float(own.share > 0), batch_size=None) for name, own in stage.tasks.items()}
     held_out = Mixture(
-        replace(stage, tasks=equal, ratios=ratios, batch_positions=None), validation, processor, n_validation, _VALIDATION_SEED, curriculum=False
+        replace(stage, tasks=equal, ratios=ratios, batch_positions=None), validation, processor, n_validation, VALIDATION_SEED, curriculum=False
     )
     if stage.patience is not None:
         callbacks = [*callbacks, EarlyStoppingCallback(stage.patience)]

@@ -207,8 +207,18 @@ class StageTrainer(Trainer):
                 mark_complete(folder)
 
 
+class LastStep(TrainerCallback):
+    """Validate and save at the last step too: it may be the best."""
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """See to it where the last step has been made."""
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = args.eval_strategy != "no"
+            control.should_save = True
+
+
 class Lines(TrainerCallback):
-    """Write every line of the log to a file, from the step on at which training goes on, and say it; see to the last step."""
+    """Write every line of the log to a file, from the step on at which training goes on, and say it."""
 
     def __init__(self, folder: Path, stage: Stage, say: Any) -> None:
         self.file, self.stage, self.say = folder / LOG_FILE, stage, say
@@ -220,11 +230,6 @@ class Lines(TrainerCallback):
         if state.is_world_process_zero and self.file.exists():
             lines = [line for line in self.file.read_text(encoding="utf-8").splitlines() if _step_of(line) <= state.global_step]
             self.file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Validate and save at the last step too: it may be the best."""
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = control.should_save = True
 
     def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """Write one line."""

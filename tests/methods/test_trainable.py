@@ -14,6 +14,7 @@ from e2llm.methods import make_method
 from e2llm.methods.fitting import FitSettings, Objective, Samples, fit
 from e2llm.methods.trainable import METHOD_FILE, WEIGHTS_FILE, TrainableMethod
 from e2llm.training.data.sources import Source, SourceSettings, open_source
+from e2llm.training.stages import VALIDATION_SEED
 from e2llm.training.trainer import LOG_FILE
 from tests.tiny import TEXT
 from tests.training import writing
@@ -111,7 +112,7 @@ def test_while_it_trains_the_end_of_the_answer_is_learnt_too(trained_pair, name)
 @pytest.mark.parametrize("name", DECODERS)
 def test_fitting_lowers_the_loss_and_its_weights_are_read_again(trained_pair, sources, tmp_path, name):
     lines: list[str] = []
-    folder = fit_named(name, trained_pair, sources, tmp_path / "run", lines.append, steps=30, learning_rate=2e-2)
+    folder = fit_named(name, trained_pair, sources, tmp_path / "run", lines.append, steps=30, learning_rate=2e-2, validation_samples=0)
     log = [json.loads(line)["loss"] for line in (folder / LOG_FILE).read_text().splitlines()]
     assert len(log) == 30
     assert sum(log[-5:]) < 0.995 * sum(log[15:20]), log
@@ -172,6 +173,30 @@ def test_an_interrupted_run_that_goes_on_is_the_uninterrupted_one_to_the_bit(tra
     fit(make_method(name, trained_pair), sources, SETTINGS, cut, resume=True, say=str)
     assert (cut / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
     assert fit(make_method(name, trained_pair), sources, SETTINGS, cut, resume=True, say=str) == cut, "what is done is left as it is"
+
+
+def test_the_weights_that_answer_questions_set_aside_best_are_kept(trained_pair, sources, tmp_path):
+    settings = replace(SETTINGS, steps=12, learning_rate=0.3, save_every=1, validation_samples=5)
+    lines: list[str] = []
+    folder = fit(make_method("longlora", trained_pair), sources, settings, tmp_path / "run", say=lines.append)
+    log = [json.loads(line) for line in (folder / LOG_FILE).read_text().splitlines()]
+    losses = [line["eval_loss"] for line in log if "eval_loss" in line]
+    assert len(losses) == 12
+    assert min(losses) < losses[-1], "at this learning rate the last weights are not the best"
+    assert any(line == f"12/12 validation {losses[-1]:.4f}" for line in lines)
+    method = make_method(f"longlora:weights={folder}", trained_pair)
+    kept, aside = sources[1].split(seed=0)
+    assert not {record.id for record in kept} & {record.id for record in aside}
+    questions = Samples(method, [aside], replace(settings, seed=VALIDATION_SEED)).questions(5)
+    nats = torch.cat([method.nats(*(question[name] for name in ("document", "question", "answer"))) for question in questions])
+    assert float(nats.mean()) == pytest.approx(min(losses), abs=1e-4)
+    assert json.loads((folder / METHOD_FILE).read_text())["validation_loss"] == min(losses)
+
+
+def test_without_validation_the_last_weights_are_kept(trained_pair, sources, tmp_path):
+    folder = fit_named("longlora", trained_pair, sources[1:], tmp_path / "run", validation_samples=0)
+    assert json.loads((folder / METHOD_FILE).read_text())["validation_loss"] is None
+    assert not any("eval_loss" in line for line in (folder / LOG_FILE).read_text().splitlines())
 
 
 def test_what_is_read_with_the_bare_decoder_teaches_nothing(trained_pair):
