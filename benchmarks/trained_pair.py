@@ -195,7 +195,7 @@ class Goals:
     def ranking(self) -> dict[str, object]:
         """Recall of the answer's chunk among the first 4 of 16K tokens: this pair's encoder, and the one that it was made from."""
         config = self.pair.config
-        untouched = E2LLM.pair(config.encoder_name, config.decoder_name, dtype=self.pair._base.dtype)
+        untouched = E2LLM.pair(config.encoder_name, config.decoder_name, dtype=self.pair.base.dtype)
         records = [record for record in self.data.records(["squad_v2_dev"])]
         random.Random(self.seed).shuffle(records)
         found = {"trained": [], "untouched": []}
@@ -214,7 +214,7 @@ class Goals:
                     if inside < 0:
                         continue
                     place = texts[record.context] + inside
-                    ranked = [index for _, index, _ in pair._rank(record.question, [compressed])[:4]]
+                    ranked = [index for _, index, _ in pair.rank(record.question, [compressed])[:4]]
                     hit = float(any(compressed.spans[index][0] <= place < compressed.spans[index][1] for index in ranked))
                     found[label].append({"recall": 100 * hit})
         result = {"n": len(found["trained"]), "neighbour_weight": NEIGHBOUR_WEIGHT}

@@ -3,8 +3,8 @@
     E2LLM_DATA=... python benchmarks/training.py [configs/smol.yaml] [--batches 24] [--output FOLDER]
 
 Both sides train the same samples with the same weights in one run, batch after batch in turn. Ours: batches cut by length, logits at the
-answers alone, the loss in rows. Naive: the same samples in batches as they come, padded on the left with an attention mask, logits everywhere, the
-library's own loss. Useful positions are those of prompts and answers, padding not counted. The rate is set against a bfloat16 matrix product
+answers alone, the loss in rows. Naive: the same samples shuffled into as many batches, padded on the left with an attention mask, logits everywhere,
+the library's own loss. Useful positions are those of prompts and answers, padding not counted. The rate is set against a bfloat16 matrix product
 measured in the same run; operations are those that the model needs for the useful positions. It ends with one line of JSON, and writes the same
 to a new file in `--output`.
 """
@@ -76,26 +76,23 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     rate = matmul_flops("bfloat16")
-    stages._keep_memory()  # as `train` does
+    stages.keep_memory()  # as `train` does
     recipe = replace(Recipe.read(given.recipe), keep_embedding=0.0)
     model, processor = stages.load(recipe)
     objective = Objective(model, recipe)
     objective.stage = recipe.stages[-1]
-    stages._choose(objective, recipe, objective.stage)
+    stages.choose_trained(objective, recipe, objective.stage)
     objective.train()
-    sources, _ = stages._sources(recipe)
+    sources, _ = stages.open_sources(recipe)
     mixture = Mixture(objective.stage, sources, processor, 4096, given.seed, curriculum=False)
     batches = [mixture[index] for index in range(given.batches)]
     collator = Collator(processor)
     seconds = {"ours": 0.0, "naive": 0.0}
     positions, flops, padded = 0, 0.0, {"ours": 0, "naive": 0}
-    # The same samples as they come: shuffled within their task and ratio, cut into as many batches.
-    naive: list[Batch] = []
-    for task, ratio in sorted({(batch.task, str(batch.ratio)) for batch in batches}):
-        own = [batch for batch in batches if (batch.task, str(batch.ratio)) == (task, ratio)]
-        samples = [sample for batch in own for sample in batch.samples]
-        random.Random(given.seed).shuffle(samples)
-        naive += [Batch(task, own[0].ratio, samples[place :: len(own)]) for place in range(len(own))]
+    # The same samples as they come: shuffled, whatever their task and ratio, and cut into as many batches.
+    samples = [sample for batch in batches for sample in batch.samples]
+    random.Random(given.seed).shuffle(samples)
+    naive = [Batch("naive", 1, samples[place :: len(batches)]) for place in range(len(batches))]
     for warm in (True, False):
         for ours, plain in list(zip(batches, naive, strict=True))[: 2 if warm else None]:
             collated, loose = collator([ours]), collator([plain])

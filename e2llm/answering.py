@@ -79,7 +79,7 @@ class Answer:
 
 
 @dataclass
-class _Prompt:
+class Prompt:
     ids: list[int]
     soft_tokens: Tensor | None
     expanded: tuple[ExpandedChunk, ...]
@@ -132,7 +132,7 @@ class E2LLM:
         self.model = model
         self.processor = processor
         self.name = name
-        self.engine: Engine = engine or TransformersEngine(self._base.decoder, processor.tokenizer)
+        self.engine: Engine = engine or TransformersEngine(self.base.decoder, processor.tokenizer)
         self._warned = False
 
     @classmethod
@@ -200,17 +200,17 @@ class E2LLM:
     @property
     def config(self) -> E2LLMConfig:
         """The pair's configuration."""
-        return self._base.config
+        return self.base.config
 
     @property
     def fingerprint(self) -> str:
         """Digest of the weights and settings that decide soft tokens; computed anew each time, in milliseconds."""
-        return fingerprint(self._base)
+        return fingerprint(self.base)
 
     @property
     def compressor(self) -> Compressor:
         """What turns texts into compressed documents."""
-        return Compressor(self._base, self.processor, self.fingerprint)
+        return Compressor(self.base, self.processor, self.fingerprint)
 
     @property
     def chunker(self) -> Chunker:
@@ -310,12 +310,12 @@ class E2LLM:
         start_s = time.perf_counter()
         documents = _documents(documents)
         options = _sampling(sampling)
-        prompt = self._prompt(question, documents, self.config.expand if expand is None else expand, options.max_new_tokens)
+        prompt = self.make_prompt(question, documents, self.config.expand if expand is None else expand, options.max_new_tokens)
         rank_s = time.perf_counter() - start_s
         generation = Generation()
 
         def pieces() -> Generator[str, None, None]:
-            base = self._base
+            base = self.base
             with torch.inference_mode():
                 ids = torch.tensor([prompt.ids], device=base.decoder.device)
                 embeddings = base.embed(ids, None if prompt.soft_tokens is None else prompt.soft_tokens[None])[0]
@@ -339,10 +339,10 @@ class E2LLM:
         return answer_cue(self.processor)
 
     @property
-    def _base(self) -> E2LLMForCausalLM:
+    def base(self) -> E2LLMForCausalLM:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
-    def _prompt(self, question: str, documents: list[CompressedDocument], expand: int, max_new_tokens: int) -> _Prompt:
+    def make_prompt(self, question: str, documents: list[CompressedDocument], expand: int, max_new_tokens: int) -> Prompt:
         if not check_text("question", question).strip():
             raise UserError("`question` is blank; ask something.")
         check_count("expand", expand, 0, "chunks; 0 reads soft tokens alone")
@@ -355,7 +355,7 @@ class E2LLM:
         if documents and soft and not self.config.trained and not self._warned:
             warnings.warn(UNTRAINED_SOFT, UntrainedWarning, stacklevel=4)
             self._warned = True
-        ranked = self._rank(question, documents)[:expand] if documents and expand else []
+        ranked = self.rank(question, documents)[:expand] if documents and expand else []
         window = self.config.decoder_window
         named = [(document.name, document.n_soft) for document in documents]
 
@@ -380,15 +380,15 @@ class E2LLM:
         if len(ranked) < n_wanted:
             notices.append(f"{n_wanted - len(ranked)} of {n_wanted} chunks to expand found no room in the decoder's window of {window} positions.")
         expanded = tuple(_expanded(documents[which], index, score) for which, index, score in sorted(ranked))
-        d_dec = int(self._base.get_input_embeddings().weight.shape[-1])  # type: ignore[index]
+        d_dec = int(self.base.get_input_embeddings().weight.shape[-1])  # type: ignore[index]
         for document in documents:
             if document.soft_tokens.shape[1] != d_dec:
                 width = document.soft_tokens.shape[1]
                 raise UserError(f"`documents`: {document.name!r} has soft tokens of width {width}, and the decoder's is {d_dec}; compress it again.")
         soft_tokens = torch.cat([document.soft_tokens for document in documents]) if documents and soft else None
-        return _Prompt(ids, soft_tokens, expanded, tuple(notices))
+        return Prompt(ids, soft_tokens, expanded, tuple(notices))
 
-    def _rank(self, question: str, documents: list[CompressedDocument]) -> list[tuple[int, int, float]]:
+    def rank(self, question: str, documents: list[CompressedDocument]) -> list[tuple[int, int, float]]:
         """Return (document index, chunk index, score) of every chunk, the best to expand first.
 
         A chunk is ranked by its own similarity to the question and by a part of its better neighbour's: answers stand beside what names them.

@@ -38,7 +38,7 @@ def test_the_right_chunk_is_among_the_four_that_are_expanded(smol, document):
         "What does a return statement do?": '"return" may only occur',
         "What does the raise statement do?": '"raise" re-raises',
     }.items():
-        ranked = smol._rank(question, [document])[:4]
+        ranked = smol.rank(question, [document])[:4]
         assert any(wanted in " ".join(document.chunks[index].text.split()) for _, index, _ in ranked), question
 
 

@@ -262,7 +262,7 @@ def search(
     except ImportError as error:
         raise MissingPackageError("the search needs the package optuna: pip install 'e2llm[eval]'.") from error
     check_count("trials", n_trials, 1)
-    validation = [source for source in stages._sources(recipe)[1] if source.kind == "question"]
+    validation = [source for source in stages.open_sources(recipe)[1] if source.kind == "question"]
     if not validation:
         raise UserError("`recipe` validates on texts alone, and the trials are compared on questions; add a source of questions.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)

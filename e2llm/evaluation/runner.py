@@ -73,7 +73,7 @@ def evaluate(
     chosen = [BENCHMARKS[name] for name in benchmarks]
     missing: dict[str, str] = {}
     made = {spec: method for spec in methods if (method := _or_missing(missing, spec, partial(make_method, spec, pair))) is not None}
-    run = {"model": pair.name, "digest": digest_weights(pair._base), "scale": scale, "seed": seed}
+    run = {"model": pair.name, "digest": digest_weights(pair.base), "scale": scale, "seed": seed}
     done = _done(output, run)
     data = data or Data()
     loaded = {
@@ -85,8 +85,8 @@ def evaluate(
         "methods": {spec: {"role": method.role, "settings": method.settings} for spec, method in made.items()},
         "benchmarks": [benchmark.name for benchmark in chosen],
         "pair": {name: getattr(pair.config, name) for name in ("encoder_name", "decoder_name", "adapter", "pooling", "ratio", "expand", "trained")},
-        "dtype": str(pair._base.dtype).removeprefix("torch."),
-        "device": str(pair._base.device),
+        "dtype": str(pair.base.dtype).removeprefix("torch."),
+        "device": str(pair.base.device),
         "threads": torch.get_num_threads(),
         **where(),
     }

@@ -97,7 +97,7 @@ class CompressingLM(LM):
         self.pair = E2LLM.from_pretrained(pretrained, dtype=dtype, device=device, **options)
         self.expand = self.pair.config.expand if expand is None else check_count("expand", expand, 0, "chunks")
         self.tokenizer = self.pair.processor.tokenizer
-        self._device = self.pair._base.device
+        self._device = self.pair.base.device
         self._last: CompressedDocument | None = None
         self._told: set[str] = set()
         if batch_size not in (1, "1", "auto"):
@@ -134,7 +134,7 @@ class CompressingLM(LM):
             prompt, _ = self.read(context, request.doc, sampling.max_new_tokens)
             text = ""
             stream: Any = self.pair.engine.stream(self._embed(prompt), sampling, Generation())
-            with evaluating(self.pair._base), closing(stream):
+            with evaluating(self.pair.base), closing(stream):
                 for piece in stream:
                     text += piece
                     if any(stop in text for stop in stops):
@@ -209,7 +209,7 @@ class CompressingLM(LM):
         before = self._ids(head, begins=True)
         question = tail.strip() or "?"
         document = self._compress(text, question, n_around + len(before))
-        made = self.pair._prompt(question, [document], self.expand, n_around + len(before))
+        made = self.pair.make_prompt(question, [document], self.expand, n_around + len(before))
         passages = join_neighbours([document], [(0, chunk.index) for chunk in made.expanded])
         _, *shown, _ = prompt_parts("", [(NAME, 0)], passages, soft=False)
         placeholders = [] if made.soft_tokens is None else [self.pair.processor.placeholder_id] * len(made.soft_tokens)
@@ -258,16 +258,16 @@ class CompressingLM(LM):
     @torch.inference_mode()
     def _score(self, prompt: Prompt, ids: list[int]) -> tuple[float, bool]:
         embeddings = self._embed(Prompt(prompt.ids + ids[:-1], prompt.soft_tokens))
-        with evaluating(self.pair._base):
-            logits = self.pair._base.decoder(inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids)).logits[0].float()
+        with evaluating(self.pair.base):
+            logits = self.pair.base.decoder(inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids)).logits[0].float()
         wanted = torch.tensor(ids, device=logits.device)
         total = logits.log_softmax(-1).gather(1, wanted[:, None]).sum()
         return float(total), bool((logits.argmax(-1) == wanted).all())
 
     @torch.inference_mode()
     def _embed(self, prompt: Prompt) -> torch.Tensor:
-        ids = torch.tensor([prompt.ids], device=self.pair._base.decoder.device)
-        return self.pair._base.embed(ids, None if prompt.soft_tokens is None else prompt.soft_tokens[None])[0]
+        ids = torch.tensor([prompt.ids], device=self.pair.base.decoder.device)
+        return self.pair.base.embed(ids, None if prompt.soft_tokens is None else prompt.soft_tokens[None])[0]
 
     def _ids(self, text: str, begins: bool = False) -> list[int]:
         """Tokenise text of the harness, in which chat markers are what they seem; one that begins the prompt gets the tokenizer's own start."""

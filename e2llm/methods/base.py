@@ -140,7 +140,7 @@ class Method(ABC):
     @property
     def decoder(self) -> Any:
         """The decoder that answers."""
-        return self.pair._base.decoder
+        return self.pair.base.decoder
 
     @property
     def window(self) -> int | None:
@@ -168,7 +168,7 @@ class Method(ABC):
         start_s = time.perf_counter()
         prompt = self.prompt(reading.kept, question, max_new_tokens)
         generation = TimedGeneration()
-        with evaluating(self.pair._base):
+        with evaluating(self.pair.base):
             text = "".join(reading.engine.stream(self.embed(prompt), Sampling(max_new_tokens), generation)).strip()
         total_s = time.perf_counter() - start_s
         first_s = generation.first_s - start_s if generation.n_tokens else total_s
@@ -188,7 +188,7 @@ class Method(ABC):
         ids = self.pair.processor.text_ids(answer_text(self.pair.processor, answer))
         prompt = self.prompt(reading.kept, question, len(ids))
         embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))
-        with evaluating(self.pair._base):
+        with evaluating(self.pair.base):
             logits = self.decoder(inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids) + 1).logits[0, :-1]
         return F.cross_entropy(logits.float(), torch.tensor(ids, device=logits.device), reduction="none").cpu()
 
@@ -199,7 +199,7 @@ class Method(ABC):
             return _beyond(positions + max_new_tokens, self.window)
         n_bytes = costs.decoder_bytes(self.decoder, positions + max_new_tokens)
         flops = costs.decoder_flops(self.decoder, positions)
-        flops += 2 * n_tokens * costs.linear_weights(self.pair._base.encoder) if self.encodes else 0
+        flops += 2 * n_tokens * costs.linear_weights(self.pair.base.encoder) if self.encodes else 0
         seconds = flops / machine.flops_per_s + max_new_tokens * machine.token_s
         return machine.refusal(n_bytes, seconds)
 
@@ -209,7 +209,7 @@ class Method(ABC):
             ids = torch.tensor([prompt.ids], device=self.decoder.device)
             if prompt.soft_tokens is None:
                 return self.decoder.get_input_embeddings()(ids)[0]
-            return self.pair._base.embed(ids, prompt.soft_tokens[None])[0]
+            return self.pair.base.embed(ids, prompt.soft_tokens[None])[0]
 
     def text_prompt(self, passages: list[Passage], question: str, max_new_tokens: int) -> Prompt:
         """Return the prompt that holds passages of the document as text; without any, the question alone.

@@ -56,11 +56,11 @@ class Cepe(TrainedReading):
         super().__post_init__()
         check_count("text_tokens", self.text_tokens, 1)
         check_count("chunk_chars", self.chunk_chars, 1, "character")
-        check_decoder(self.pair._base.decoder)
+        check_decoder(self.pair.base.decoder)
 
     def build(self) -> "CepeModel":
         """Put the cross-attention into the pair's decoder, beside the pair's encoder."""
-        config, own = self.pair.config, self.pair._base.encoder
+        config, own = self.pair.config, self.pair.base.encoder
         encoder = bases.load_encoder(str(config.encoder_name), revision=config.encoder_revision, dtype=own.dtype).to(own.device)
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None  # no state passes through it
@@ -131,7 +131,7 @@ class Cepe(TrainedReading):
         if window is not None and positions + max_new_tokens > window:
             return _beyond(positions + max_new_tokens, window)
         n_states = max(0, n_tokens - self._n_text)  # as if the encoder's tokenizer cut as the decoder's does
-        encoder = self.pair._base.encoder
+        encoder = self.pair.base.encoder
         n_bytes = costs.decoder_bytes(self._plain, positions + max_new_tokens)
         n_bytes += n_states * encoder.dtype.itemsize * (_width(encoder) + 2 * _key_width(self._plain) * len(_layers(self._plain)))
         flops = 2 * n_states * costs.linear_weights(encoder) + costs.decoder_flops(self._plain, positions) + self._cross_flops(positions, n_states)
@@ -149,14 +149,14 @@ class Cepe(TrainedReading):
     @property
     def _plain(self) -> Any:
         """The pair's decoder, whose sizes are those of the decoder without cross-attention."""
-        return self.pair._base.decoder
+        return self.pair.base.decoder
 
     def _cross_flops(self, n_new: int, n_states: int) -> int:
         """Count the operations of the cross-attention for `n_new` positions; keys and values of the states are made once for each question."""
         if not n_states:
             return 0
         d_dec, query, key = _width(self._plain), _query_width(self._plain), _key_width(self._plain)
-        per_layer = n_new * (4 * d_dec * query + 4 * query * n_states) + 4 * n_states * _width(self.pair._base.encoder) * key
+        per_layer = n_new * (4 * d_dec * query + 4 * query * n_states) + 4 * n_states * _width(self.pair.base.encoder) * key
         return per_layer * len(_layers(self._plain))
 
 
@@ -237,7 +237,7 @@ class CrossAttention(nn.Module):
     def __init__(self, decoder: Any, d_enc: int) -> None:
         super().__init__()
         config, d_dec = decoder.config, _width(decoder)
-        _, self.head_dim = costs._heads(config)
+        _, self.head_dim = costs.head_shape(config)
         self.norm = nn.RMSNorm(d_dec, eps=getattr(config, "rms_norm_eps", 1e-6))
         self.q_proj = nn.Linear(d_dec, _query_width(decoder), bias=False)
         self.k_proj = nn.Linear(d_enc, _key_width(decoder), bias=False)
@@ -308,10 +308,10 @@ def _width(model: Any) -> int:
 
 
 def _query_width(decoder: Any) -> int:
-    heads, head_dim = costs._heads(decoder.config.get_text_config())
+    heads, head_dim = costs.head_shape(decoder.config.get_text_config())
     return heads * head_dim
 
 
 def _key_width(decoder: Any) -> int:
-    heads, head_dim = costs._heads(decoder.config.get_text_config())
+    heads, head_dim = costs.head_shape(decoder.config.get_text_config())
     return (getattr(decoder.config.get_text_config(), "num_key_value_heads", None) or heads) * head_dim

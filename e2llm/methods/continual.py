@@ -44,7 +44,7 @@ class Continual(LongerWindow):
     def frequencies(self, n_positions: int) -> tuple[Tensor, float]:
         """Return the stretched frequencies, or the decoder's own where they serve."""
         plain, scaling = self._plain
-        if n_positions <= trained_window(self.pair._base.decoder) and self.stretch == "beyond":
+        if n_positions <= trained_window(self.pair.base.decoder) and self.stretch == "beyond":
             return plain, scaling
         if self.rope == "pi":
             return plain / self.factor, scaling

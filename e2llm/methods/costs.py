@@ -42,7 +42,7 @@ def writing_flops(decoder: Any, n_prompt: int, n_tokens: int) -> int:
 
 def encoder_flops(pair: E2LLM, text: str, chunker: SpanMaker) -> int:
     """Count the operations of the encoder on a text; padding and the adapter, which is small, are left out."""
-    encoder = pair._base.encoder
+    encoder = pair.base.encoder
     rows = pair.processor.encoder_rows(text, make_spans(text, chunker), pair.config.window_chunks)
     lengths = [len(row.input_ids) for row in rows]
     return 2 * linear_weights(encoder) * sum(lengths) + sum(_attention_flops(encoder, length, length) for length in lengths)
@@ -51,7 +51,7 @@ def encoder_flops(pair: E2LLM, text: str, chunker: SpanMaker) -> int:
 def decoder_bytes(decoder: Any, positions: int) -> int:
     """Estimate the memory that a decoder needs for a prompt beside its weights: the cache, and the widest activations of one layer."""
     config = decoder.config.get_text_config()
-    heads, head_dim = _heads(config)
+    heads, head_dim = head_shape(config)
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     return positions * decoder.dtype.itemsize * (2 * config.num_hidden_layers * kv_heads * head_dim + 4 * config.hidden_size + 3 * inner)
@@ -59,11 +59,12 @@ def decoder_bytes(decoder: Any, positions: int) -> int:
 
 def _attention_flops(model: Any, n_queries: int, n_keys: int) -> int:
     config = model.config.get_text_config()
-    heads, head_dim = _heads(config)
+    heads, head_dim = head_shape(config)
     return 4 * config.num_hidden_layers * heads * head_dim * n_queries * n_keys
 
 
-def _heads(config: Any) -> tuple[int, int]:
+def head_shape(config: Any) -> tuple[int, int]:
+    """Return how many attention heads a decoder has, and how wide one is."""
     heads = config.num_attention_heads
     return heads, getattr(config, "head_dim", None) or config.hidden_size // heads
 
@@ -95,7 +96,7 @@ class Machine:
     @classmethod
     def measure(cls, pair: E2LLM, limit_s: float) -> "Machine":
         """Measure this machine with a prompt of 256 positions and answers of 1 and 9 tokens, twice; the first time warms up."""
-        decoder = pair._base.decoder
+        decoder = pair.base.decoder
         embeddings = decoder.get_input_embeddings()(torch.arange(256, device=decoder.device))
         for _ in range(2):
             seconds = []

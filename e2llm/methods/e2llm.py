@@ -67,7 +67,7 @@ class SoftTokenReading(Method):
     def prompt(self, kept: Any, question: str, max_new_tokens: int) -> Prompt:
         """Return the prompt that `E2LLM.ask` would make."""
         expand = self.pair.config.expand if self.expand is None else self.expand
-        made = self.pair._prompt(question, [kept], expand, max_new_tokens)
+        made = self.pair.make_prompt(question, [kept], expand, max_new_tokens)
         return Prompt(made.ids, made.soft_tokens)
 
     def positions(self, n_tokens: int) -> int:

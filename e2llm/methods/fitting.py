@@ -338,7 +338,7 @@ def _only(samples: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _arguments(method: TrainableMethod, settings: FitSettings, output: Path) -> TrainingArguments:
-    dtype, device = method.pair._base.dtype, method.pair._base.device
+    dtype, device = method.pair.base.dtype, method.pair.base.device
     return TrainingArguments(
         output_dir=str(output),
         max_steps=settings.steps,
@@ -388,7 +388,7 @@ def _split(sources: Sequence[Source], settings: FitSettings) -> tuple[list[Sourc
 def _run(method: TrainableMethod, sources: Sequence[Source], settings: FitSettings) -> dict[str, Any]:
     """Return what makes a run this one, as JSON holds it."""
     facts = {"method": type(method).__name__, "settings": method.settings, "fit": dataclasses.asdict(settings)}
-    facts |= {"model": digest_weights(method.pair._base)}
+    facts |= {"model": digest_weights(method.pair.base)}
     return json.loads(json.dumps(facts | {"sources": {source.name: len(source) for source in sources}}))
 
 

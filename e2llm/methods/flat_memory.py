@@ -47,7 +47,7 @@ class FlatMemory(FullText):
 
     def __post_init__(self) -> None:
         check_count("piece_tokens", self.piece_tokens, 1)
-        check_decoder(self.pair._base.decoder)
+        check_decoder(self.pair.base.decoder)
 
     @property
     @abstractmethod
@@ -57,7 +57,7 @@ class FlatMemory(FullText):
     @cached_property
     def decoder(self) -> Any:
         """The pair's decoder with Λ-shaped attention; the weights are shared."""
-        return lambda_decoder(self.pair._base.decoder, self.shape)
+        return lambda_decoder(self.pair.base.decoder, self.shape)
 
     @property
     def window(self) -> None:

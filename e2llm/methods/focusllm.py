@@ -63,7 +63,7 @@ class FocusLlm(TrainedReading):
         super().__post_init__()
         for name in ("chunk_tokens", "local_tokens", "fragment_tokens", "renew_tokens"):
             check_count(name, getattr(self, name), 1)
-        check_decoder(self.pair._base.decoder)
+        check_decoder(self.pair.base.decoder)
 
     def build(self) -> "FocusModel":
         """Put the added projections beside the decoder's own."""
@@ -142,7 +142,7 @@ class FocusLlm(TrainedReading):
     @property
     def _plain(self) -> Any:
         """The pair's decoder, whose sizes are those of the decoder without the added projections."""
-        return self.pair._base.decoder
+        return self.pair.base.decoder
 
     def _least(self, n_tokens: int, parts: int) -> int:
         return n_tokens if self.window is None else min(n_tokens, self.window // parts)

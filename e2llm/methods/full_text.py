@@ -38,7 +38,7 @@ class BaseFullText(FullText):
     @cached_property
     def decoder(self) -> Any:
         """The decoder that the pair's configuration names, without LoRA."""
-        config, own = self.pair.config, self.pair._base.decoder
+        config, own = self.pair.config, self.pair.base.decoder
         return bases.load_decoder(str(config.decoder_name), revision=config.decoder_revision, dtype=own.dtype).to(own.device).eval()
 
     def __post_init__(self) -> None:

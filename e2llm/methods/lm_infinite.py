@@ -30,5 +30,5 @@ class LmInfinite(FlatMemory):
     @property
     def shape(self) -> Shape:
         """First tokens, and near ones."""
-        n_near = trained_window(self.pair._base.decoder) if self.near_tokens is None else self.near_tokens
+        n_near = trained_window(self.pair.base.decoder) if self.near_tokens is None else self.near_tokens
         return Shape(self.first_tokens, n_near, farthest=n_near, in_order=False)

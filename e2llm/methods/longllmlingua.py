@@ -113,7 +113,7 @@ class LongLlmLingua(Method):
 
             def __init__(self) -> None:
                 self.model, self.tokenizer, self.oai_tokenizer = scorer, tokenizer, tokenizer
-                self.device = scorer.pair._base.decoder.device
+                self.device = scorer.pair.base.decoder.device
                 self.max_position_embeddings = sys.maxsize if window is None else window
                 self.use_llmlingua2 = False
                 self.context_idxs: list[list[int]] = []
@@ -153,12 +153,12 @@ class _Scorer:
         self.flops = 0
 
     def __call__(self, input_ids: Tensor, attention_mask: Tensor, past_key_values: Any, use_cache: bool) -> SimpleNamespace:
-        decoder = self.pair._base.decoder
+        decoder = self.pair.base.decoder
         cache = DynamicCache(config=decoder.config)
         for index, (keys, values) in enumerate(past_key_values or []):
             cache.update(keys, values, index)
         n_before, n_new = cache.get_seq_length(), input_ids.shape[1]
-        with evaluating(self.pair._base), torch.inference_mode():
+        with evaluating(self.pair.base), torch.inference_mode():
             output = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache, **{cache_argument(): cache})
         self.flops += costs.decoder_flops(decoder, n_new, n_before, n_new)
         return SimpleNamespace(logits=output.logits, past_key_values=[(layer.keys, layer.values) for layer in cache.layers])

@@ -31,7 +31,7 @@ class Rag(Method):
     def prompt(self, kept: Any, question: str, max_new_tokens: int) -> Prompt:
         """Return the best chunks, as many as take no more positions than E2LLM's soft tokens and expanded chunks, and one at the least."""
         document, n_soft = kept
-        ranked = [(which, index) for which, index, _ in self.pair._rank(question, [document])]
+        ranked = [(which, index) for which, index, _ in self.pair.rank(question, [document])]
 
         def positions(n_chosen: int) -> int:
             parts = prompt_parts(question, [(NAME, 0)], join_neighbours([document], ranked[:n_chosen]), soft=False, cue=self.pair.answers_cue)

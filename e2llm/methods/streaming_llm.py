@@ -31,6 +31,6 @@ class StreamingLlm(FlatMemory):
     @property
     def shape(self) -> Shape:
         """Sinks, and recent tokens beside the one that looks."""
-        window = trained_window(self.pair._base.decoder)
+        window = trained_window(self.pair.base.decoder)
         n_recent = window - self.sink_tokens if self.recent_tokens is None else self.recent_tokens
         return Shape(self.sink_tokens, n_recent + 1, farthest=self.sink_tokens + n_recent, in_order=True)

@@ -33,7 +33,7 @@ class WiderWindow(FullText):
     def __post_init__(self) -> None:
         if isinstance(self.factor, bool) or not isinstance(self.factor, int | float) or not 1 <= self.factor < float("inf"):
             raise UserError(f"`factor` (={self.factor!r}) must be a number of at least 1; 1 keeps the trained window.")
-        check_rotary(self.pair._base.decoder, "default")
+        check_rotary(self.pair.base.decoder, "default")
 
     @abstractmethod
     def frequencies(self, n_positions: int) -> tuple[Tensor, float]:
@@ -42,12 +42,12 @@ class WiderWindow(FullText):
     @cached_property
     def decoder(self) -> Any:
         """The pair's decoder with rotary positions of its own; the weights are shared."""
-        return share(self.pair._base.decoder)
+        return share(self.pair.base.decoder)
 
     @property
     def window(self) -> int:
         """As many times the trained window as `factor` says."""
-        return int(self.factor * trained_window(self.pair._base.decoder))
+        return int(self.factor * trained_window(self.pair.base.decoder))
 
     def read(self, text: str) -> Reading:
         """Keep the text."""
@@ -63,7 +63,7 @@ class WiderWindow(FullText):
 
     def library_frequencies(self, n_positions: int, **parameters: Any) -> tuple[Tensor, float]:
         """Return what the library makes of these `rope_parameters`."""
-        config = copy.deepcopy(self.pair._base.decoder.config.get_text_config())
+        config = copy.deepcopy(self.pair.base.decoder.config.get_text_config())
         config.rope_parameters = config.rope_parameters | parameters
         return ROPE_INIT_FUNCTIONS[parameters["rope_type"]](config, device=self.decoder.device, seq_len=n_positions)
 

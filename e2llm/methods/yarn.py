@@ -30,5 +30,5 @@ class Yarn(WiderWindow):
             factor=self.factor,
             beta_fast=self.beta_fast,
             beta_slow=self.beta_slow,
-            original_max_position_embeddings=trained_window(self.pair._base.decoder),
+            original_max_position_embeddings=trained_window(self.pair.base.decoder),
         )

@@ -71,11 +71,11 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
         _check(output, recipe, resume or restarted)
     if restarted:
         _meet_again()
-    sources, validation = _sources(recipe)
+    sources, validation = open_sources(recipe)
     set_seed(recipe.seed)  # of LoRA's first weights
     model, processor = load(recipe)
     objective = Objective(model, recipe)
-    trained = [name for stage in recipe.stages for name in _choose(objective, recipe, stage)]
+    trained = [name for stage in recipe.stages for name in choose_trained(objective, recipe, stage)]
     _check_window(objective.base.config.decoder_window, recipe)
     if main:
         _begin(output, recipe)
@@ -122,7 +122,7 @@ def run_stage(
 ) -> None:
     """Train one stage, and leave the best of it in the model and in `folder`."""
     objective.stage = stage
-    _choose(objective, recipe, stage)
+    choose_trained(objective, recipe, stage)
     frozen = "encoder" not in stage.learning_rates
     objective.base.remembered_states = RememberedStates() if recipe.remember_states and frozen else None
     seed = stage_seed(str(recipe.seed), stage.name)
@@ -180,7 +180,7 @@ def mark_complete_stage(folder: Path) -> None:
     mark_complete(folder)
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep freed memory for the next batch: given back and fetched anew, its pages cost a third of the time on a CPU."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -419,7 +419,7 @@ def _begin(output: Path, recipe: Recipe) -> None:
         raise UserError(f"`output` (={output}) cannot be written ({error.strerror}); name another folder.") from error
 
 
-def _sources(recipe: Recipe) -> tuple[list[Source], list[Source]]:
+def open_sources(recipe: Recipe) -> tuple[list[Source], list[Source]]:
     opened = [open_source(settings) for settings in recipe.sources]
     if recipe.validation:
         return opened, [open_source(settings) for settings in recipe.validation]
@@ -427,7 +427,7 @@ def _sources(recipe: Recipe) -> tuple[list[Source], list[Source]]:
     return [first for first, _ in halves], [second for _, second in halves]
 
 
-def _choose(objective: nn.Module, recipe: Recipe, stage: Stage) -> list[str]:
+def choose_trained(objective: nn.Module, recipe: Recipe, stage: Stage) -> list[str]:
     """Let gradients reach what the stage trains, and nothing else; return the names of those parameters."""
     full = {part for part, settings in (("encoder", recipe.encoder), ("decoder", recipe.decoder)) if settings.mode == "full"}
     chosen = []

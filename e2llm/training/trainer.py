@@ -29,7 +29,7 @@ TRAINED_FILE = "trained.safetensors"
 COMPLETE_FILE = "complete"
 LOG_FILE = "log.jsonl"
 # The tasks whose validation loss alone decides the best checkpoint, where the stage has them (paper section 4.1).
-REASONING = ("reasoning", "expanding", "dialogue", "recall", "distillation")
+REASONING = ("reasoning", "expanding", "dialogue", "recall", "distillation", "self-distillation")
 
 
 class DivergedError(E2LLMError):

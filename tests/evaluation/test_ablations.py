@@ -208,7 +208,7 @@ def test_a_search_keeps_every_trial_goes_on_and_ends_with_its_front(recipe, tmp_
     front = search(recipe, tmp_path, 3, steps=1, say=lines)
     trials = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
     assert [trial["trial"] for trial in trials] == [0, 1, 2]
-    _, validation = stages._sources(recipe)
+    _, validation = stages.open_sources(recipe)
     for trial in trials:
         assert 128 <= trial["chunk_chars"] <= 2048
         assert trial["chunking"] == "fixed" or trial["overlap_chars"] == 0

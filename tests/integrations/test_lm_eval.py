@@ -56,7 +56,7 @@ def request(*arguments, record=None):
 
 def by_hand(lm, read, ids, soft_tokens):
     """Log-likelihood of `ids` after the ids `read`, in which None is the place of the soft tokens."""
-    decoder = lm.pair._base.decoder
+    decoder = lm.pair.base.decoder
     look_up = decoder.get_input_embeddings()
     parts = [soft_tokens if part is None else look_up(torch.tensor(part)) for part in (*read, ids)]
     with torch.no_grad():

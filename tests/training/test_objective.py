@@ -13,7 +13,7 @@ from e2llm.model.pooling import POOLINGS
 from e2llm.training.collator import Collator
 from e2llm.training.mixture import Batch, Mixture
 from e2llm.training.objective import Objective, _Reader
-from e2llm.training.stages import _choose, load
+from e2llm.training.stages import choose_trained, load
 from e2llm.training.tasks import TASKS, Sample
 from e2llm.training.tasks.base import NegativeLogLikelihood, answer_logits
 from e2llm.training.trainer import part_of
@@ -34,7 +34,7 @@ def make_objective(make_recipe):
         torch.manual_seed(0)
         model, processor = load(recipe)
         objective = Objective(model, recipe)
-        _choose(objective, recipe, recipe.stages[0])
+        choose_trained(objective, recipe, recipe.stages[0])
         return SimpleNamespace(objective=objective, processor=processor, recipe=recipe, collator=Collator(processor))
 
     return make
@@ -168,7 +168,7 @@ def test_the_mean_is_over_answer_tokens_and_the_sum_over_samples_is_the_papers(m
 def test_what_a_stage_does_not_train_gets_no_gradient_and_what_it_trains_does(make_objective, batch_of, parts, task):
     made = make_objective()
     # Both LoRA are there, as for a run whose later stage trains them.
-    _choose(made.objective, made.recipe, dataclasses.replace(made.recipe.stages[0], learning_rates=dict.fromkeys(parts, 1e-3)))
+    choose_trained(made.objective, made.recipe, dataclasses.replace(made.recipe.stages[0], learning_rates=dict.fromkeys(parts, 1e-3)))
     move_lora(made.objective)
     run(made, batch_of(made, task), training=True)["loss"].backward()
     run(made, batch_of(made, task), training=True)["loss"].backward()  # after a teacher, if any, has read
@@ -188,7 +188,7 @@ def test_in_full_mode_every_weight_of_the_part_is_trained(make_objective, batch_
     )
     model, _ = load(recipe)
     made.objective = Objective(model, recipe)
-    assert len(_choose(made.objective, recipe, recipe.stages[0])) == len(list(made.objective.parameters()))
+    assert len(choose_trained(made.objective, recipe, recipe.stages[0])) == len(list(made.objective.parameters()))
     for name, gradient in gradients(made, batch_of(made, "understanding")).items():
         assert gradient is not None or "position_embeddings" in name, name
 
@@ -218,6 +218,26 @@ def test_the_divergence_is_zero_where_the_reader_reads_what_the_teacher_reads_an
         assert abs(run(made, same)["loss"]) < 1e-6
         move_lora(made.objective)
         assert run(made, same)["loss"] > 1e-4
+
+
+def test_a_decoder_that_teaches_itself_does_so_with_its_lora_and_only_the_reader_learns(make_objective, batch_of):
+    made = make_objective()
+    batch = batch_of(made, "self-distillation")
+    same = Batch(batch.task, 2, [Sample(s.name, [], [], s.teacher_ids, s.answer_ids, teacher_ids=s.teacher_ids) for s in batch.samples])
+    move_lora(made.objective)
+    assert abs(run(made, same)["loss"]) < 1e-6, "the teacher has the LoRA that the reader has"
+    assert run(made, batch)["loss"] > 1e-4
+    inputs = made.collator([batch])
+    run(made, batch, training=True)["loss"].backward()
+    gradients = [parameter.grad.clone() for parameter in made.objective.parameters() if parameter.grad is not None]
+    made.objective.zero_grad()
+    reader = _Reader(made.objective)
+    with torch.no_grad():
+        taught = answer_logits(reader, inputs, "teacher_").softmax(-1)
+    read = answer_logits(reader, inputs).log_softmax(-1)
+    torch.nn.functional.kl_div(read, taught, reduction="sum").div(len(read)).backward()
+    again = [parameter.grad for parameter in made.objective.parameters() if parameter.grad is not None]
+    torch.testing.assert_close(again, gradients, atol=1e-5, rtol=1e-3)
 
 
 def test_the_teacher_is_the_untouched_decoder_and_learns_nothing(make_objective, batch_of):

@@ -30,7 +30,7 @@ from e2llm.training.curves import read_log
 from e2llm.training.mixture import Batch, Mixture
 from e2llm.training.objective import Objective
 from e2llm.training.recipe import Recipe, build
-from e2llm.training.stages import PAIR_FOLDER, _choose, load, save, train, unshard
+from e2llm.training.stages import PAIR_FOLDER, choose_trained, load, save, train, unshard
 from e2llm.training.tasks import Sample
 from e2llm.training.trainer import TRAINED_FILE
 from tests.cli.running import PRELOADED, PROCESSES
@@ -159,7 +159,7 @@ def _objective(data):
     torch.manual_seed(0)
     model, processor = load(recipe)
     objective = Objective(model, recipe).train()
-    _choose(objective, recipe, recipe.stages[0])
+    choose_trained(objective, recipe, recipe.stages[0])
     with torch.no_grad():
         for name, parameter in objective.named_parameters():
             if "lora_B" in name:

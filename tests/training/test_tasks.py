@@ -152,7 +152,7 @@ def test_a_blank_window_gives_no_sample(pair):
 def test_the_prompt_of_reasoning_is_the_one_that_is_asked_with(trained_pair, plain, decoder, ratio):
     pair = plain if decoder == "plain" else trained_pair
     n_chunks = len(make_spans(QUESTION.context, pair.chunker))
-    asked = [pair._prompt(QUESTION.question, [pair.compress(QUESTION.context, name, ratio)], 0, 4).ids for name in _NAMES]
+    asked = [pair.make_prompt(QUESTION.question, [pair.compress(QUESTION.context, name, ratio)], 0, 4).ids for name in _NAMES]
     found = {asked.index(make("reasoning", QUESTION, pair, seed, ratio=ratio, n_chunks=n_chunks).prompt_ids) for seed in range(20)}
     assert len(found) > 3
 
@@ -169,7 +169,7 @@ def test_the_prompt_of_expanding_is_the_one_that_is_asked_with_when_the_same_chu
         draw = Draw(pair.processor, rng, 4, n_chunks)
         chosen = TASKS["expanding"].expanded(QUESTION.context, *_spans_and_held(pair, answer), QUESTION.question, draw)
         monkeypatch.setattr(pair, "_rank", lambda question, own, chosen=chosen: [(0, index, 1.0) for index in chosen])
-        asked = [pair._prompt(QUESTION.question, [document], len(chosen), 4).ids for document in documents.values()]
+        asked = [pair.make_prompt(QUESTION.question, [document], len(chosen), 4).ids for document in documents.values()]
         assert sample.prompt_ids in asked
 
 

@@ -4,7 +4,7 @@ from e2llm.training.tasks.alignment import Alignment
 from e2llm.training.tasks.base import Draw, Loss, Sample, Task
 from e2llm.training.tasks.continuation import Continuation
 from e2llm.training.tasks.dialogue import Dialogue
-from e2llm.training.tasks.distillation import ContinuationDistillation, Distillation
+from e2llm.training.tasks.distillation import ContinuationDistillation, Distillation, SelfDistillation
 from e2llm.training.tasks.lookup import Lookup
 from e2llm.training.tasks.reasoning import Expanding, Reasoning
 from e2llm.training.tasks.recall import Recall
@@ -14,7 +14,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *(Alignment(), Understanding(), Reasoning(), Expanding(), Dialogue(), Recall(), Lookup()),
-        *(Continuation(), Distillation(), ContinuationDistillation()),
+        *(Continuation(), Distillation(), SelfDistillation(), ContinuationDistillation()),
     )
 }
 

@@ -1,5 +1,6 @@
 """Distillation: the decoder that reads the text teaches the decoder that reads soft tokens (KL divergence on the answers)."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -29,10 +30,27 @@ class Distillation(Task):
 
     def loss(self, model: Any, inputs: dict[str, Tensor]) -> Loss:
         """Return the KL divergence from teacher to reader, summed over the answers' tokens, in nats."""
-        with torch.no_grad(), model.reading_text():
+        with torch.no_grad(), self.teacher(model):
             taught = F.log_softmax(answer_logits(model, inputs, "teacher_").float(), -1)
         read = F.log_softmax(answer_logits(model, inputs).float(), -1)
         return Loss(F.kl_div(read, taught, log_target=True, reduction="sum"), torch.tensor(len(read), device=read.device))
+
+    def teacher(self, model: Any) -> AbstractContextManager[None]:
+        """Make the model its own teacher for a while."""
+        return model.reading_text()
+
+
+class SelfDistillation(Distillation):
+    """Follow the decoder as it is at that moment, LoRA and all, on the answers to questions.
+
+    For a pair to go on from, whose decoder answers from text as it should, and better than the untouched one.
+    """
+
+    name: ClassVar[str] = "self-distillation"
+
+    def teacher(self, model: Any) -> AbstractContextManager[None]:
+        """Leave the model as it is."""
+        return nullcontext()
 
 
 class ContinuationDistillation(Distillation):
