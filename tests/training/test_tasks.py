@@ -168,7 +168,7 @@ def test_the_prompt_of_expanding_is_the_one_that_is_asked_with_when_the_same_chu
         answer = QUESTION.answers[rng.integers(len(QUESTION.answers))]
         draw = Draw(pair.processor, rng, 4, n_chunks)
         chosen = TASKS["expanding"].expanded(QUESTION.context, *_spans_and_held(pair, answer), QUESTION.question, draw)
-        monkeypatch.setattr(pair, "_rank", lambda question, own, chosen=chosen: [(0, index, 1.0) for index in chosen])
+        monkeypatch.setattr(pair, "rank", lambda question, own, chosen=chosen: [(0, index, 1.0) for index in chosen])
         asked = [pair.make_prompt(QUESTION.question, [document], len(chosen), 4).ids for document in documents.values()]
         assert sample.prompt_ids in asked
 
