@@ -99,6 +99,11 @@ def load_decoder(name: str, **options: Any) -> PreTrainedModel:
     """
     model = _from_pretrained("decoder", AutoModelForCausalLM, name, _decoder_path(name), use_safetensors=True, **options)
     model.config._name_or_path = name
+    for module in model.modules():
+        # bitsandbytes packs 4-bit weights in another order at the first inference on a CPU: they would no longer be those that were loaded, and no
+        # gradient would pass through them.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return model
 
 

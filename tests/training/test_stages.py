@@ -560,3 +560,25 @@ def test_each_part_has_a_learning_rate_and_a_rank_of_its_own(make_recipe):
     assert ranks == {"encoder": 3, "decoder": 2}
     scales = {part_of(name): layer.scaling["default"] for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     assert scales == {"encoder": 5 / 3, "decoder": 2.0}
+
+
+# QLoRA
+
+
+def test_a_decoder_in_four_bits_is_trained_by_lora_alone_and_the_pair_loads_in_any_precision(make_recipe):
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    stage = writing.stage("read", steps=24, evaluate_every=24, batch_size=4, learning_rates={"adapter": 2e-2, "decoder": 2e-2})
+    recipe = make_recipe(stage, quantize="4bit")
+    model, _ = load(recipe)
+    base = model.get_base_model()
+    layers = [layer for layer in base.decoder.modules() if isinstance(layer, bitsandbytes.nn.Linear4bit)]
+    assert layers
+    assert all(layer.weight.dtype == torch.uint8 and layer.weight.quant_state.quant_type == "nf4" for layer in layers)
+    assert not any(isinstance(layer, bitsandbytes.nn.Linear4bit) for layer in base.encoder.modules())
+    run(recipe)
+    losses = [line["loss"] for line in log(recipe.output) if "loss" in line]
+    assert sum(losses[-5:]) < sum(losses[:5]) - 0.2
+    folder = Path(recipe.output) / PAIR_FOLDER
+    assert all(".adapter." in name or ".lora_" in name for name in load_file(folder / "lora" / "adapter_model.safetensors"))
+    pair = E2LLM.from_pretrained(folder, dtype="float32", device="cpu")
+    assert pair.ask("Who keeps the river?", pair.compress(tiny.TEXT), expand=0, max_new_tokens=4).notices == ()
