@@ -120,6 +120,7 @@ def quiet() -> None:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it wherever it is installed, and it has advice about kernels
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("e2llm: %(message)s"))
     logger = logging.getLogger("e2llm")

@@ -121,8 +121,8 @@ def fit(
             module.cast_input_dtype_enabled = False  # autocast sees to it, without a copy in float32 of every input
         if settings.gradient_checkpointing and isinstance(module, PreTrainedModel) and module.supports_gradient_checkpointing:
             module.gradient_checkpointing_enable({"use_reentrant": False})
-    args = _arguments(method, settings, output)
     kept, aside = _split(sources, settings)
+    args = _arguments(method, settings, output, validates=bool(aside))
     samples = Samples(method, kept, settings, args.world_size)
     validation = Samples(method, aside, replace(settings, seed=VALIDATION_SEED)).questions(settings.validation_samples) if aside else []
     _begin(output, run)
@@ -337,7 +337,7 @@ def _only(samples: list[dict[str, Any]]) -> dict[str, Any]:
     return samples[0]
 
 
-def _arguments(method: TrainableMethod, settings: FitSettings, output: Path) -> TrainingArguments:
+def _arguments(method: TrainableMethod, settings: FitSettings, output: Path, validates: bool) -> TrainingArguments:
     dtype, device = method.pair.base.dtype, method.pair.base.device
     return TrainingArguments(
         output_dir=str(output),
@@ -356,12 +356,12 @@ def _arguments(method: TrainableMethod, settings: FitSettings, output: Path) -> 
         logging_steps=settings.log_every,
         logging_first_step=True,
         logging_nan_inf_filter=False,
-        eval_strategy="steps" if settings.validation_samples else "no",
+        eval_strategy="steps" if validates else "no",
         eval_steps=settings.save_every,
         save_strategy="steps",
         save_steps=settings.save_every,
         save_total_limit=2,
-        load_best_model_at_end=settings.validation_samples > 0,
+        load_best_model_at_end=validates,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         remove_unused_columns=False,

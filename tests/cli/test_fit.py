@@ -33,7 +33,8 @@ def test_a_rival_is_fitted_goes_on_and_is_found_by_its_weights(pair, data, tmp_p
         tmp_path / "run",
     )
     said = run(*argv, "--steps", 2).said
-    assert "questions (40), texts (40)" in said
+    assert "questions (38), texts (40)" in said, "5 % are set aside"
+    assert "2/2 validation " in said
     assert "1/2 loss " in said
     assert f'--methods "clex:factor=4:weights={tmp_path / "run"}"' in said
     method = make_method(f"clex:factor=4:weights={tmp_path / 'run'}", E2LLM.from_pretrained(pair, dtype="float32"))

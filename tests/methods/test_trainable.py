@@ -266,6 +266,11 @@ def test_without_texts_the_documents_of_questions_are_read(trained_pair, sources
     assert all("text" in samples[index] for index in range(len(samples)))
 
 
+def test_where_there_are_texts_alone_nothing_is_validated_on(trained_pair, sources, tmp_path):
+    folder = fit_named("continual:text_share=1", trained_pair, sources[:1], tmp_path / "run", steps=2)
+    assert json.loads((folder / METHOD_FILE).read_text())["validation_loss"] is None
+
+
 def test_without_what_it_is_trained_on_it_is_refused(trained_pair, sources):
     with pytest.raises(UserError, match="trained on question records"):
         Samples(make_method("continual", trained_pair), sources[:1], SETTINGS)

@@ -140,6 +140,17 @@ def test_what_is_to_be_restated_is_the_text_of_the_window(pair):
         assert restated not in text_of(pair, sample.prompt_ids)
 
 
+def test_half_of_the_restatements_are_requested_in_the_prompt_that_is_asked_with(trained_pair):
+    n_chunks = len(make_spans(QUESTION.context, trained_pair.chunker))
+    documents = [trained_pair.compress(QUESTION.context, name, 4) for name in _NAMES]
+    asked = {tuple(trained_pair.make_prompt(wording, [document], 0, 4).ids) for wording in wordings() for document in documents}
+    record = TextRecord("t", QUESTION.context, "town")
+    samples = [make("understanding", record, trained_pair, seed, n_chunks=n_chunks) for seed in range(40)]
+    n_asked = sum(tuple(sample.prompt_ids) in asked for sample in samples)
+    assert 10 <= n_asked <= 30
+    assert len({tuple(sample.answer_ids) for sample in samples}) == 1
+
+
 def test_a_blank_window_gives_no_sample(pair):
     assert make("understanding", TextRecord("t", " \n" * 50, "town"), pair) is None
 
