@@ -133,11 +133,11 @@ def run_stage(
     mixture = Mixture(stage, sources, processor, n_batches, seed, n_readers=n_readers)
     ratios = tuple(dict.fromkeys(stage.ratios))
     n_cells = len(mixture.tasks) * len(ratios)
-    n_validation = max(n_cells, -(-recipe.validation_samples * n_cells // stage.batch_size))
+    size = min(stage.batch_size, recipe.validation_samples)
+    n_validation = -(-recipe.validation_samples * n_cells // size)
     equal = {name: replace(own, share=float(own.share > 0), batch_size=None) for name, own in stage.tasks.items()}
-    held_out = Mixture(
-        replace(stage, tasks=equal, ratios=ratios, batch_positions=None), validation, processor, n_validation, VALIDATION_SEED, curriculum=False
-    )
+    alike = replace(stage, tasks=equal, ratios=ratios, batch_size=size, batch_positions=None)
+    held_out = Mixture(alike, validation, processor, n_validation, VALIDATION_SEED, curriculum=False)
     if stage.patience is not None:
         callbacks = [*callbacks, EarlyStoppingCallback(stage.patience)]
     trainer = StageTrainer(objective, stage, args, mixture, held_out, Collator(processor), trained, callbacks)

@@ -217,9 +217,17 @@ def test_every_task_trains_alone(make_recipe, task):
     assert {key.split("@")[0].removeprefix("eval_") for line in log(recipe.output) for key in line if "@" in key} == {task}
 
 
-def test_a_validation_of_few_samples_has_every_task_at_every_ratio(make_recipe):
+def test_a_validation_of_few_samples_has_every_task_at_every_ratio_and_no_more_samples(make_recipe, monkeypatch):
+    evaluate, sizes = StageTrainer.evaluate, []
+
+    def count(trainer, *arguments, **options):
+        sizes.extend(len(trainer.validation[index].samples) for index in range(len(trainer.validation)))
+        return evaluate(trainer, *arguments, **options)
+
+    monkeypatch.setattr(StageTrainer, "evaluate", count)
     recipe = make_recipe(writing.stage(steps=1, batch_size=8), validation_samples=1)
     run(recipe)
+    assert sizes == [1] * 4
     seen = {key for line in log(recipe.output) for key in line if key.startswith("eval_") and "@" in key}
     assert seen == {f"eval_{task}@{ratio}" for task in ("understanding", "reasoning") for ratio in (2, 4)}
 
