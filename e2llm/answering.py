@@ -80,6 +80,15 @@ class Answer:
 
 @dataclass
 class Prompt:
+    """What the decoder reads.
+
+    Attributes:
+        ids: With a placeholder where a soft token stands.
+        soft_tokens: Those of all documents, (n_soft, d_dec); None where there are none to read.
+        expanded: The chunks that stand as text, in the order of the documents.
+        notices: What the asker should know, one line each.
+    """
+
     ids: list[int]
     soft_tokens: Tensor | None
     expanded: tuple[ExpandedChunk, ...]
@@ -340,9 +349,17 @@ class E2LLM:
 
     @property
     def base(self) -> E2LLMForCausalLM:
+        """The model without PEFT's wrapper."""
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     def make_prompt(self, question: str, documents: list[CompressedDocument], expand: int, max_new_tokens: int) -> Prompt:
+        """Build the prompt of `ask`: documents, the `expand` chunks that fit the question best, and the question.
+
+        Raises:
+            UserError: The question is blank, or `expand` is below 0.
+            StaleDocumentError: Another model made a document.
+            WindowError: The prompt and `max_new_tokens` do not fit the decoder's window, without chunks as text or with a single one.
+        """
         if not check_text("question", question).strip():
             raise UserError("`question` is blank; ask something.")
         check_count("expand", expand, 0, "chunks; 0 reads soft tokens alone")

@@ -45,7 +45,7 @@ def check(
     """Read every record: print counts, lengths in the decoder's tokens, truncations and samples; refuse what is empty or malformed."""
     check_count("--samples", samples, 0)
     check_count("--max-tokens", max_tokens, 1)
-    sources = _open(names, split, limit)
+    sources = open_sources(names, split, limit)
     processor = _processor(model)
     reports = []
     for source in sources:
@@ -85,7 +85,7 @@ def answer(
 
     from e2llm.training.teaching import teach
 
-    (source,) = _open([name], split, limit)
+    (source,) = open_sources([name], split, limit)
     pair = options.load_model(model, dtype, device, trust_remote_code)
     counts: Counter[str] = Counter()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -111,7 +111,7 @@ class _Report:
     n_bad: int = 0
 
 
-def _open(names: Sequence[str], split: str, limit: int | None) -> list["Source"]:
+def open_sources(names: Sequence[str], split: str, limit: int | None) -> list["Source"]:
     from e2llm.training.data import SourceSettings, open_source
     from e2llm.training.data.lines import SUFFIXES
 

@@ -41,7 +41,7 @@ def fit(
     """Train a rival on the records that E2LLM is trained on; `e2llm evaluate --methods METHOD:weights=FOLDER` then measures it."""
     options.quiet()
     from e2llm.checks import check_choice
-    from e2llm.cli.data import _open
+    from e2llm.cli.data import open_sources
     from e2llm.methods import make_method, trainable_names
     from e2llm.methods.fitting import FitSettings
     from e2llm.methods.fitting import fit as run
@@ -61,7 +61,7 @@ def fit(
         validation_samples=validation_samples,
         gradient_checkpointing=gradient_checkpointing,
     )
-    sources = _open(source, split, None)
+    sources = open_sources(source, split, None)
     for own in sources:
         own.check()
     made = make_method(method, options.load_model(model, dtype, device, trust_remote_code))
