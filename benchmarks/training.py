@@ -2,11 +2,11 @@
 
     E2LLM_DATA=... python benchmarks/training.py [configs/smol.yaml] [--batches 24] [--output FOLDER]
 
-Both sides train the same samples with the same weights in one run, batch after batch in turn. Ours: batches cut by length, logits at the
-answers alone, the loss in rows. Naive: the same samples shuffled into as many batches, padded on the left with an attention mask, logits everywhere,
-the library's own loss. Useful positions are those of prompts and answers, padding not counted. The rate is set against a bfloat16 matrix product
-measured in the same run; operations are those that the model needs for the useful positions. It ends with one line of JSON, and writes the same
-to a new file in `--output`.
+Both sides train the same samples with the same weights in one run, batch after batch in turn. Ours: batches cut by length and packed, logits
+at the answers alone, the loss in rows. Naive: the same samples shuffled into as many batches, padded on the left with an attention mask, logits
+everywhere, the library's own loss. Useful positions are those of prompts and answers, padding not counted. The rate is set against a bfloat16
+matrix product measured in the same run; operations are those that the model needs for the useful positions. It ends with one line of JSON, and
+writes the same to a new file in `--output`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import torch
 from read_and_ask import encoder_flops, matmul_flops, where
 
 from e2llm.training import stages
+from e2llm.training.attention import reads_packed
 from e2llm.training.collator import Collator
 from e2llm.training.mixture import Batch, Mixture
 from e2llm.training.objective import Objective
@@ -86,16 +87,16 @@ def main() -> None:
     sources, _ = stages.open_sources(recipe)
     mixture = Mixture(objective.stage, sources, processor, 4096, given.seed, curriculum=False)
     batches = [mixture[index] for index in range(given.batches)]
-    collator = Collator(processor)
+    packed, padded = Collator(processor, reads_packed(objective.base.decoder)), Collator(processor)
     seconds = {"ours": 0.0, "naive": 0.0}
-    positions, flops, padded = 0, 0.0, {"ours": 0, "naive": 0}
+    positions, flops, read = 0, 0.0, {"ours": 0, "naive": 0}
     # The same samples as they come: shuffled, whatever their task and ratio, and cut into as many batches.
     samples = [sample for batch in batches for sample in batch.samples]
     random.Random(given.seed).shuffle(samples)
     naive = [Batch("naive", 1, samples[place :: len(batches)]) for place in range(len(batches))]
     for warm in (True, False):
         for ours, plain in list(zip(batches, naive, strict=True))[: 2 if warm else None]:
-            collated, loose = collator([ours]), collator([plain])
+            collated, loose = packed([ours]), padded([plain])
             own_s = timed(lambda c=collated: objective(**c)["loss"])
             plain_s = timed(lambda c=loose: naive_loss(objective, c))
             if warm:
@@ -103,9 +104,9 @@ def main() -> None:
             seconds["ours"] += own_s
             seconds["naive"] += plain_s
             positions += collated["n_positions"]
-            flops += needed_flops(objective, collated)
-            padded["ours"] += collated["input_ids"].numel()
-            padded["naive"] += loose["input_ids"].numel()
+            flops += needed_flops(objective, padded([ours]))
+            read["ours"] += collated["input_ids"].numel()
+            read["naive"] += loose["input_ids"].numel()
     result = {
         "recipe": given.recipe,
         "batches": given.batches,
@@ -113,7 +114,7 @@ def main() -> None:
         "positions": positions,
         "positions_per_s": {name: round(positions / own, 1) for name, own in seconds.items()},
         "times_naive": round(seconds["naive"] / seconds["ours"], 2),
-        "padding": {name: round(1 - positions / own, 3) for name, own in padded.items()},
+        "padding": {name: round(1 - positions / own, 3) for name, own in read.items()},
         "gflops_per_s": round(flops / seconds["ours"] / 1e9, 1),
         "matmul_gflops_per_s": round(rate / 1e9, 1),
         "share_of_matmul": round(flops / seconds["ours"] / rate, 3),

@@ -25,6 +25,7 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 
 from e2llm.engines import Generation, Sampling
+from e2llm.model.attention import attend_by_groups
 from e2llm.model.modeling import cache_argument
 
 # Penalising only what has been written is what is wanted here: an answer may quote the prompt.
@@ -43,6 +44,7 @@ class TransformersEngine:
     def __init__(self, decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer
+        attend_by_groups(decoder)
         # The last prompt, its cache, and the state of the weights that filled it.
         self._kept: tuple[Tensor, DynamicCache, object] | None = None
 

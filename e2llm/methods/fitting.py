@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments, set_seed
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
 
 from e2llm.checks import check_count
 from e2llm.errors import UserError
@@ -32,7 +32,7 @@ from e2llm.training.mixture import SameSource, WeightedSources, stage_seed
 from e2llm.training.stages import VALIDATION_SEED, interruptible
 from e2llm.training.tasks.base import Draw, one_of, text_of
 from e2llm.training.tasks.reasoning import draw_document
-from e2llm.training.trainer import LOG_FILE, DivergedError, LastStep, format_seconds, is_main_process, last_checkpoint, mark_complete, writing
+from e2llm.training.trainer import LOG_FILE, DivergedError, ItemTrainer, LastStep, format_seconds, is_main_process, last_checkpoint, writing
 
 RUN_FILE = "fit.json"
 # Records that do not fit the method's window are passed over, this many in a row.
@@ -239,8 +239,8 @@ class Objective(nn.Module):
         return nats + 0 * next(iter(self.method.trained().values())).sum()
 
 
-class FitTrainer(Trainer):
-    """transformers' `Trainer` over `Samples`: it says how far it is, and its checkpoints hold what is trained."""
+class FitTrainer(ItemTrainer):
+    """A trainer over `Samples`: it says how far it is, and its checkpoints hold what is trained."""
 
     control: Any
 
@@ -249,12 +249,8 @@ class FitTrainer(Trainer):
     ) -> None:
         self.method, self.validation, self.say = method, validation, say
         self.start_s, self.first_step, self.n_positions = time.perf_counter(), -1, 0
-        super().__init__(model=Objective(method), args=args, train_dataset=samples, eval_dataset=validation or None)
+        super().__init__(model=Objective(method), args=args, train_dataset=samples, eval_dataset=validation or None, data_collator=_only)
         self.remove_callback(PrinterCallback)
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return the samples in their order; accelerate deals them to the processes."""
-        return self.accelerator.prepare(DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only))
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> Any:
         """Return the samples of a step, and how many tokens they predict in all processes."""
@@ -322,15 +318,6 @@ class FitTrainer(Trainer):
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint:
             load_weights(self.method.module, Path(self.state.best_model_checkpoint) / WEIGHTS_FILE)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save a checkpoint; a mark in it, written last, says that it is whole."""
-        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-        with writing(folder):
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                mark_complete(folder)
 
 
 def _only(samples: list[dict[str, Any]]) -> dict[str, Any]:

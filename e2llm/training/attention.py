@@ -1,5 +1,6 @@
-"""Attention in float32 on CPUs: there the library's bfloat16 kernel takes twice as long for the encoder's short rows and narrow heads."""
+"""Attention while training: in float32 for the encoder on CPUs, and row by row for a decoder whose rows are packed into one."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -8,20 +9,95 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-NAME = "sdpa_float32"
+FLOAT32, PACKED = "sdpa_float32", "sdpa_packed"
+# Rows of so many positions are read faster by plain matrix products than by the library's kernel: 3 times at 100, 1.5 at 300, alike at 600.
+SHORT = 400
+# Layers that see other positions through attention alone; recurrent ones and convolutions would read on from one packed row into the next.
+_ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def attend_in_float32(encoder: PreTrainedModel) -> None:
-    """Let an encoder that runs under bfloat16 autocast on a CPU attend in float32; one that has no SDPA keeps its own."""
+    """Let an encoder that runs under bfloat16 autocast on a CPU attend in float32; one that has no SDPA keeps its own.
+
+    There the library's bfloat16 kernel takes twice as long for the encoder's short rows and narrow heads.
+    """
     if encoder.config._attn_implementation == "sdpa":
-        AttentionInterface.register(NAME, _attention)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
-        encoder.set_attn_implementation(NAME)
+        AttentionInterface.register(FLOAT32, _attend_in_float32)
+        AttentionMaskInterface.register(FLOAT32, sdpa_mask)
+        encoder.set_attn_implementation(FLOAT32)
 
 
-def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> tuple[Tensor, None]:
+def attend_packed(decoder: PreTrainedModel) -> bool:
+    """Let a decoder read rows that are packed into one as if each stood alone; return whether it can.
+
+    `position_ids` then begin anew with every row, and `cu_seq_lens_q` says where each begins, as the library's flash attention has it. Where a
+    window slides, the library's mask keeps the rows apart.
+    """
+    config = decoder.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if config._attn_implementation != "sdpa" or not decoder._supports_attention_backend or decoder._is_stateful or kinds - _ATTENDING:
+        return False
+    AttentionInterface.register(PACKED, _attend_packed)
+    AttentionMaskInterface.register(PACKED, _packed_mask)
+    decoder.set_attn_implementation(PACKED)
+    return True
+
+
+def reads_packed(decoder: PreTrainedModel) -> bool:
+    """Tell whether `attend_packed` has been here."""
+    return decoder.config._attn_implementation == PACKED
+
+
+def _attend_in_float32(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
     if attention_mask is not None and attention_mask.is_floating_point():
         attention_mask = attention_mask.float()
     with torch.autocast(query.device.type, enabled=False):
         output, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), attention_mask, **kwargs)
     return output.to(query.dtype), None
+
+
+def _attend_packed(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    cu_seq_lens_q: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    if cu_seq_lens_q is None or attention_mask is not None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    plain = not kwargs.get("dropout") and kwargs.get("position_bias") is None and query.shape[-1] == value.shape[-1]
+    outputs = []
+    queries, keys, values = (states.split(cu_seq_lens_q.diff().tolist(), 2) for states in (query, key, value))
+    for row in zip(queries, keys, values, strict=True):
+        if plain and row[0].shape[2] <= SHORT:
+            outputs.append(_attend_short(*row, scaling=kwargs.get("scaling")))
+        else:
+            outputs.append(sdpa_attention_forward(module, *row, None, **kwargs)[0])
+    return torch.cat(outputs, 1), None
+
+
+def _attend_short(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    """Attend causally by plain matrix products, the query heads of one key head at once: (1, heads, n, d) -> (1, n, heads, d)."""
+    _, n_heads, n, width = query.shape
+    n_groups = key.shape[1]
+    stacked = query.reshape(n_groups, -1, width)
+    scale = width**-0.5 if scaling is None else scaling
+    scores = torch.baddbmm(_causal(n, n_heads // n_groups, query.dtype), stacked, key[0].transpose(1, 2), alpha=scale)
+    return torch.bmm(scores.softmax(-1), value[0]).view(1, n_heads, n, -1).transpose(1, 2)
+
+
+@lru_cache(maxsize=128)
+def _causal(n: int, n_repeats: int, dtype: torch.dtype) -> Tensor:
+    return torch.full((n, n), float("-inf"), dtype=dtype).triu(1).repeat(n_repeats, 1)
+
+
+def _packed_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """Return no mask where a row sees all that came before in it and nothing else, and the library's own otherwise."""
+    length, window = kwargs.get("kv_length"), kwargs.get("local_size")
+    whole = kwargs.get("batch_size") == 1 and kwargs.get("q_length") == length and (window is None or window >= length)
+    special = kwargs.get("attention_mask") is not None or kwargs.get("use_vmap")
+    return None if whole and not special and "allow_is_bidirectional_skip" not in kwargs else sdpa_mask(*args, **kwargs)

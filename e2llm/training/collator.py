@@ -1,14 +1,18 @@
-"""Pad a batch of samples into tensors.
+"""Put a batch of samples into tensors: packed into one row without padding, or padded.
 
-Rows are padded at their end and have no attention mask: under causal attention no position that counts sees the padding, and attention kernels
-skip half of their work where the mask is the plain causal one.
+Padded rows are padded at their end and have no attention mask: under causal attention no position that counts sees the padding, and attention
+kernels skip half of their work where the mask is the plain causal one.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from e2llm.model.processing import E2LLMProcessor
 from e2llm.training.mixture import Batch
@@ -19,42 +23,68 @@ from e2llm.training.tasks.base import Sample, stack_targets
 class Collator:
     """Turn a `Batch` into the inputs of `Objective`.
 
+    Attributes:
+        processor: The pair's.
+        packs: Whether samples stand one after the other in a batch of one row, as a decoder reads them after `attend_packed`.
+
     Shape:
-        input_ids, labels (batch, seq), labels -100 where no loss is taken; teacher_input_ids, teacher_labels likewise; chunk_input_ids,
-        chunk_attention_mask, chunk_soft_ids (batch, n_chunks, chunk_len); targets (n_soft, longest), padded with -1.
+        input_ids, labels (batch, seq), labels -100 where no loss is taken; position_ids (batch, seq) and cu_seq_lens_q (n_samples + 1), where
+        each sample begins, of packed ones; teacher_input_ids and so on likewise; chunk_input_ids, chunk_attention_mask, chunk_soft_ids
+        (batch, n_chunks, chunk_len); targets (n_soft, longest), padded with -1; n_samples ().
     """
 
     processor: E2LLMProcessor
+    packs: bool = False
 
     def __call__(self, batches: list[Batch]) -> dict[str, Any]:
         """Return the tensors of the one batch that the loader asks for at a time, with its task, ratio and the names of its samples."""
         (batch,) = batches
         samples = batch.samples
         inputs: dict[str, Any] = {"task": batch.task, "ratio": batch.ratio, "names": [sample.name for sample in samples]}
+        inputs |= {"n_positions": sum(sample.n_positions for sample in samples), "n_samples": torch.tensor(len(samples))}
         inputs |= self._chunks(samples)
         if samples[0].targets is not None:
-            targets = stack_targets([own for sample in samples for own in sample.targets or []])
-            return inputs | {"targets": targets, "n_positions": sum(sample.n_positions for sample in samples)}
-        inputs |= self._pad([[(sample.prompt_ids, sample.answer_ids), *sample.turns] for sample in samples], "")
+            return inputs | {"targets": stack_targets([own for sample in samples for own in sample.targets or []])}
+        inputs |= self._texts([[(sample.prompt_ids, sample.answer_ids), *sample.turns] for sample in samples], "")
         if all(sample.teacher_ids is not None for sample in samples):
-            inputs |= self._pad([[(sample.teacher_ids or [], sample.answer_ids), *sample.turns] for sample in samples], "teacher_")
-        return inputs | {"n_positions": sum(sample.n_positions for sample in samples)}
+            inputs |= self._texts([[(sample.teacher_ids or [], sample.answer_ids), *sample.turns] for sample in samples], "teacher_")
+        return inputs
 
-    def _pad(self, conversations: list[list[tuple[list[int], list[int]]]], prefix: str) -> dict[str, Tensor]:
-        longest = max(sum(len(prompt) + len(answer) for prompt, answer in turns) for turns in conversations)
-        ids = torch.full((len(conversations), longest), self.processor.tokenizer.pad_token_id or 0)
-        labels = torch.full_like(ids, -100)
-        for row, turns in enumerate(conversations):
-            end = 0
-            for prompt, answer in turns:
-                begin, end = end, end + len(prompt) + len(answer)
-                ids[row, begin:end] = torch.tensor(prompt + answer)
-                labels[row, begin + len(prompt) : end] = torch.tensor(answer)
-        return {f"{prefix}input_ids": ids, f"{prefix}labels": labels}
+    def _texts(self, conversations: list[list[tuple[list[int], list[int]]]], prefix: str) -> dict[str, Tensor]:
+        rows = []
+        for turns in conversations:
+            ids = [token for prompt, answer in turns for token in (*prompt, *answer)]
+            labels = [token for prompt, answer in turns for token in (*[-100] * len(prompt), *answer)]
+            rows.append(torch.tensor([ids, labels]))
+        if self.packs:
+            lengths = torch.tensor([row.shape[1] for row in rows])
+            tensors = dict(zip(("input_ids", "labels"), torch.cat(rows, 1)[:, None], strict=True))
+            tensors["position_ids"] = torch.cat([torch.arange(int(length)) for length in lengths])[None]
+            tensors["cu_seq_lens_q"] = F.pad(lengths.cumsum(0), (1, 0)).int()
+        else:
+            paddings = {"input_ids": self.processor.tokenizer.pad_token_id or 0, "labels": -100}
+            columns = zip(*rows, strict=True)
+            tensors = {
+                name: pad_sequence(list(column), batch_first=True, padding_value=padding)
+                for (name, padding), column in zip(paddings.items(), columns, strict=True)
+            }
+        return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
     def _chunks(self, samples: list[Sample]) -> dict[str, Tensor]:
         """Pad the encoder's inputs; a batch without any gets one that feeds no soft token, so that every process has the same graph."""
-        inputs = self.processor.pad_chunks([sample.rows for sample in samples], [sample.soft_ids for sample in samples])
+        rows, soft_ids = [sample.rows for sample in samples], [sample.soft_ids for sample in samples]
+        if self.packs:
+            rows, soft_ids = [list(chain(*rows))], [_number(soft_ids)]
+        inputs = self.processor.pad_chunks(rows, soft_ids)
         if not inputs["chunk_attention_mask"].any():
             inputs["chunk_attention_mask"][0, 0, 0] = 1
         return inputs
+
+
+def _number(samples: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Number the soft tokens of samples that become one document, those of each after those of the samples before."""
+    result, n_before = [], 0
+    for rows in samples:
+        result += [np.where(row >= 0, row + n_before, -1) for row in rows]
+        n_before = max([n_before, *(int(row.max(initial=-1)) + 1 for row in result[len(result) - len(rows) :])])
+    return result

@@ -54,7 +54,7 @@ class Objective(nn.Module):
         if labels is not None:
             tensors["labels"] = labels
         loss = TASKS[task].loss(_Reader(self), tensors)
-        n_parts = loss.n_items.clamp(min=1) if self.recipe.loss == "mean" else len(tensors["chunk_input_ids"])
+        n_parts = loss.n_items.clamp(min=1) if self.recipe.loss == "mean" else tensors["n_samples"]
         total = self.stage.tasks[task].weight * loss.total / n_parts
         if self._untouched and self.training and "encoder" in self.stage.learning_rates and self._states is not None:
             total = total + self.recipe.keep_embedding * self._embedding_drift(tensors)

@@ -24,7 +24,7 @@ from e2llm.errors import E2LLMError, UserError
 from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, assembling, bases
 from e2llm.model.modeling import LORA_TARGETS
 from e2llm.pairs import find_pair
-from e2llm.training.attention import attend_in_float32
+from e2llm.training.attention import attend_in_float32, attend_packed, reads_packed
 from e2llm.training.collator import Collator
 from e2llm.training.data.sources import Source, open_source
 from e2llm.training.mixture import Mixture, stage_seed
@@ -140,7 +140,8 @@ def run_stage(
     held_out = Mixture(alike, validation, processor, n_validation, VALIDATION_SEED, curriculum=False)
     if stage.patience is not None:
         callbacks = [*callbacks, EarlyStoppingCallback(stage.patience)]
-    trainer = StageTrainer(objective, stage, args, mixture, held_out, Collator(processor), trained, callbacks)
+    collator = Collator(processor, reads_packed(objective.base.decoder))
+    trainer = StageTrainer(objective, stage, args, mixture, held_out, collator, trained, callbacks)
     checkpoint = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.state.global_step < stage.steps and not trainer.control.should_training_stop:
@@ -229,6 +230,8 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     base.adapter.float()
     if device == "cpu" and dtype == torch.bfloat16:
         attend_in_float32(base.encoder)
+    if device == "cpu" and not recipe.compile:  # elsewhere a launch for every row costs more than the padding
+        attend_packed(base.decoder)
     for part in trains & modes.keys():
         if modes[part].mode == "full":
             getattr(base, part).float()

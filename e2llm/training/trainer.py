@@ -36,7 +36,30 @@ class DivergedError(E2LLMError):
     """The loss is no longer a number."""
 
 
-class StageTrainer(Trainer):
+class ItemTrainer(Trainer):
+    """transformers' `Trainer` over a data set whose items are batches already, with checkpoints that are whole or none."""
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the items in their order; accelerate deals them to the processes."""
+        options = {
+            "num_workers": self.args.dataloader_num_workers,
+            "pin_memory": self.args.dataloader_pin_memory,
+            "prefetch_factor": self.args.dataloader_prefetch_factor,
+        }
+        assert self.train_dataset is not None
+        return self.accelerator.prepare(DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=self.data_collator, **options))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save a checkpoint; a mark in it, written last, says that it is whole."""
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        with writing(folder):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each process has a file of its own there: the state of its random numbers
+            if self.args.should_save:
+                mark_complete(folder)
+
+
+class StageTrainer(ItemTrainer):
     """Train one stage.
 
     Args:
@@ -69,15 +92,6 @@ class StageTrainer(Trainer):
         self._read: list[str] = []  # what the step that runs has read
         super().__init__(model=objective, args=args, train_dataset=mixture, eval_dataset=validation, data_collator=collator, callbacks=callbacks)
         self.remove_callback(PrinterCallback)  # `Lines` says it
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return the stage's batches in their order; accelerate deals them to the processes."""
-        options = {
-            "num_workers": self.args.dataloader_num_workers,
-            "pin_memory": self.args.dataloader_pin_memory,
-            "prefetch_factor": self.args.dataloader_prefetch_factor,
-        }
-        return self.accelerator.prepare(DataLoader(self.mixture, batch_size=1, shuffle=False, collate_fn=self.data_collator, **options))
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """Return the batch's loss; stop where it is not a number, before the weights are touched."""
@@ -196,15 +210,6 @@ class StageTrainer(Trainer):
             super()._load_best_model()
         elif self.state.best_model_checkpoint:
             load_trained(self.model, self.state.best_model_checkpoint)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save a checkpoint; a mark in it, written last, says that it is whole."""
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with writing(folder):
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()  # each process has a file of its own there: the state of its random numbers
-            if self.args.should_save:
-                mark_complete(folder)
 
 
 class LastStep(TrainerCallback):

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from e2llm.model.adapters import ADAPTERS
 from e2llm.model.pooling import POOLINGS
+from e2llm.training import attention
+from e2llm.training.attention import reads_packed
 from e2llm.training.collator import Collator
 from e2llm.training.mixture import Batch, Mixture
 from e2llm.training.objective import Objective, _Reader
@@ -360,6 +362,40 @@ def test_compiled_layers_change_no_gradient(make_objective, batch_of, decoder):
     again = gradients(made, batch)
     for name, gradient in plain.items():
         torch.testing.assert_close(again[name], gradient, msg=name)
+
+
+# Packed rows
+
+
+@pytest.mark.parametrize(
+    ("decoder", "task"),
+    [("llama", task) for task in TASKS] + [(family, "dialogue") for family in ("gpt2", "phi", "qwen3", "mistral", "gemma3", "gpt-neox", "olmo2")],
+)
+def test_packed_samples_give_the_loss_and_the_gradients_of_padded_ones(make_objective, batch_of, decoder, task):
+    made = make_objective(decoder=decoder, stage={"max_answer_tokens": 200})
+    move_lora(made.objective)
+    batch = batch_of(made, task)
+    assert reads_packed(made.objective.base.decoder)
+    loss, padded = run(made, batch), gradients(made, batch)
+    made.collator = Collator(made.processor, packs=True)
+    inputs = made.collator([batch])
+    if "input_ids" in inputs:
+        assert inputs["input_ids"].shape == (1, sum(sample.n_positions for sample in batch.samples))
+    packed = run(made, batch)
+    assert packed["n_items"] == loss["n_items"]
+    torch.testing.assert_close(packed["loss"], loss["loss"], atol=1e-5, rtol=1e-5)
+    for name, gradient in gradients(made, batch).items():
+        torch.testing.assert_close(gradient, padded[name], msg=name, atol=1e-5, rtol=1e-3)
+
+
+def test_long_rows_are_packed_as_short_ones_are(make_objective, batch_of, monkeypatch):
+    made = make_objective()
+    batch = batch_of(made, "expanding")
+    made.collator = Collator(made.processor, packs=True)
+    short = gradients(made, batch)
+    monkeypatch.setattr(attention, "SHORT", 0)  # all by the library's kernel
+    for name, gradient in gradients(made, batch).items():
+        torch.testing.assert_close(gradient, short[name], msg=name, atol=1e-5, rtol=1e-3)
 
 
 def test_lora_at_its_start_is_the_base(make_objective, batch_of, make_pair):

@@ -132,7 +132,7 @@ def answer_logits(model: Any, inputs: dict[str, Tensor], prefix: str = "") -> Te
         prefix: "teacher_" for the teacher's prompt and labels.
     """
     labels = inputs[f"{prefix}labels"]
-    given = {"input_ids": inputs[f"{prefix}input_ids"]}
+    given = {name: inputs[prefix + name] for name in ("input_ids", "position_ids", "cu_seq_lens_q") if prefix + name in inputs}
     if not prefix:
         given |= {name: inputs[name] for name in CHUNK_INPUTS[:3]}
     predicting = F.pad(labels[:, 1:] != -100, (0, 1))

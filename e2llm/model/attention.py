@@ -1,0 +1,28 @@
+"""Attention of one token on CPUs, where the library's kernel copies the keys of grouped-query attention for every head."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+GROUPED = "sdpa_grouped"
+
+
+def attend_by_groups(decoder: PreTrainedModel) -> None:
+    """Let a decoder on a CPU read each key once for all the query heads that share it, when one token attends; what has no SDPA keeps its own."""
+    if decoder.config._attn_implementation == "sdpa" and decoder.device.type == "cpu":
+        AttentionInterface.register(GROUPED, _attention)
+        AttentionMaskInterface.register(GROUPED, sdpa_mask)
+        decoder.set_attn_implementation(GROUPED)
+
+
+def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> tuple[Tensor, None]:
+    batch, n_heads, length, width = query.shape
+    if length > 1 or n_heads == key.shape[1] or attention_mask is not None or kwargs.get("position_bias") is not None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    grouped = query.reshape(batch, key.shape[1], -1, width)
+    output = F.scaled_dot_product_attention(grouped, key, value, dropout_p=kwargs.get("dropout", 0.0), scale=kwargs.get("scaling"))
+    return output.reshape(batch, 1, n_heads, -1), None
