@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 TORCH ?= torch==2.13.0
 # The oldest transformers that is supported, tested by `make lowest`.
 LOWEST = 5.19.0
-Q ?= What is a lambda expression?
+Q ?= What does a return statement do?
 export Q
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REFERENCE = $(VENV)/python-reference.txt

@@ -56,7 +56,7 @@ class TransformersEngine:
 
         def run() -> None:
             try:
-                with _turn, stop.between_layers(self.decoder):
+                with _turn, stop.between_layers(self.decoder), _plain_rows(self.decoder):
                     self._generate(inputs_embeds, sampling, generation, streamer, stop)
             except _Stopped:
                 streamer.end()
@@ -164,6 +164,31 @@ class _Streamer(TextIteratorStreamer):
         if value.numel():
             self.generation.n_tokens += value.numel()
             super().put(value)
+
+
+@contextmanager
+def _plain_rows(decoder: PreTrainedModel) -> Iterator[None]:
+    """On a CPU, multiply the one row of a token that is generated without oneDNN, which repacks bfloat16 weights for every product."""
+    if decoder.device.type != "cpu" or decoder.dtype != torch.bfloat16:
+        yield
+        return
+    onednn: Any = torch.backends.mkldnn
+    own = onednn.enabled
+
+    def enter(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        given = kwargs.get("input_ids") if kwargs.get("inputs_embeds") is None else kwargs["inputs_embeds"][..., 0]
+        onednn.enabled = own and (given is None or given.numel() > 1)
+
+    def leave(*_: Any) -> None:
+        onednn.enabled = own
+
+    hooks = [decoder.register_forward_pre_hook(enter, with_kwargs=True), decoder.register_forward_hook(leave, always_call=True)]
+    try:
+        yield
+    finally:
+        leave()
+        for hook in hooks:
+            hook.remove()
 
 
 def _pieces(queue: "Queue[Any]") -> Iterator[str]:

@@ -86,5 +86,5 @@ def _number(samples: list[list[np.ndarray]]) -> list[np.ndarray]:
     result, n_before = [], 0
     for rows in samples:
         result += [np.where(row >= 0, row + n_before, -1) for row in rows]
-        n_before = max([n_before, *(int(row.max(initial=-1)) + 1 for row in result[len(result) - len(rows) :])])
+        n_before += 1 + max((int(row.max(initial=-1)) for row in rows), default=-1)
     return result

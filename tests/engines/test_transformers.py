@@ -1,5 +1,6 @@
 """The reference engine: streams that cross, a cache that never lies, errors that arrive."""
 
+import copy
 import signal
 import threading
 import time
@@ -151,3 +152,16 @@ def test_an_interrupt_stops_a_long_prompt_between_two_layers(pair, engine, promp
         for hook in hooks:
             hook.remove()
     assert not seen
+
+
+def test_rows_of_single_tokens_leave_onednn_out_and_nothing_else_does(pair, prompts):
+    decoder = copy.deepcopy(pair.model.decoder).bfloat16()
+    engine, seen = TransformersEngine(decoder, pair.processor.tokenizer), []
+    decoder.model.layers[0].register_forward_hook(lambda module, args, output: seen.append((args[0].shape[1], torch.backends.mkldnn.enabled)))
+    answer(engine, prompts[0].bfloat16(), repetition_penalty=1.0)
+    assert seen[0] == (len(prompts[0]), True)
+    assert len(seen) > 1
+    assert set(seen[1:]) == {(1, False)}
+    assert torch.backends.mkldnn.enabled
+    next(engine.stream(prompts[1].bfloat16(), Sampling(max_new_tokens=10), Generation()))  # and is closed in the middle
+    assert torch.backends.mkldnn.enabled
