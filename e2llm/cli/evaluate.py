@@ -24,6 +24,9 @@ def evaluate(
     scale: options.Scale = "quick",
     data: options.Data = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of samples.")] = 0,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Most samples of each length of a benchmark, drawn by the seed; a later run can add more.")
+    ] = None,
     limit_s: Annotated[
         float, typer.Option("--limit-s", help="Longest that one document with one question may take, in seconds, as predicted.")
     ] = 600.0,
@@ -60,7 +63,7 @@ def evaluate(
                 stack.enter_context(bar)
             bar.update(task, completed=done, total=total, description=what)
 
-        outcome = runner.evaluate(pair, chosen_methods, chosen_benchmarks, output, scale, seed, local, limit_s, progress)
+        outcome = runner.evaluate(pair, chosen_methods, chosen_benchmarks, output, scale, seed, local, limit_s, progress, samples)
     kept = f", {outcome.n_kept:,} were there" if outcome.n_kept else ""
     say(f"{outcome.path}: {outcome.n_done:,} cells measured, {outcome.n_skipped:,} could not run{kept}.")
     options.report_missing(outcome.missing)

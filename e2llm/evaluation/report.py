@@ -80,10 +80,11 @@ def _facts(results: Results) -> list[str]:
     for run in results.runs:
         machine, versions = run["machine"], ", ".join(f"{name} {version}" for name, version in run["versions"].items())
         trained = "" if run["pair"]["trained"] else ", untrained"
+        drawn = f" (at most {run['samples']} samples of each length)" if run.get("samples") else ""
         where = f"{machine['cpu']}, {machine['cores']} cores, {run['device']}, {run['dtype']}, {run['threads']} threads"
         facts.append(
             f"{run['started']}: model {run['model'] or run['digest'][:12]}{trained} ({run['pair']['encoder_name']} + {run['pair']['decoder_name']}), "
-            f"scale {run['scale']}, seed {run['seed']}; {where}; commit {run['commit'] or 'unknown'}; {versions}"
+            f"scale {run['scale']}{drawn}, seed {run['seed']}; {where}; commit {run['commit'] or 'unknown'}; {versions}"
         )
     n_skipped = sum("skipped" in cell for cell in results.cells)
     facts.append(f"{len(results.cells) - n_skipped:,} cells measured, {n_skipped:,} could not run (why stands in the tables)")

@@ -1,6 +1,7 @@
 """Run methods on benchmarks, one cell after the other, and keep each result as soon as it is there."""
 
 import json
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -14,7 +15,7 @@ from e2llm.answering import E2LLM
 from e2llm.benchmarks import BENCHMARKS, Benchmark
 from e2llm.benchmarks.base import SCALES, Sample
 from e2llm.benchmarks.data import CHARS_PER_TOKEN, Data
-from e2llm.checks import check_choice
+from e2llm.checks import check_choice, check_count
 from e2llm.chunking import make_spans
 from e2llm.errors import E2LLMError, MissingPackageError, UserError
 from e2llm.evaluation.metrics import measure
@@ -52,6 +53,7 @@ def evaluate(
     data: Data | None = None,
     limit_s: float = 600.0,
     progress: Callable[[float, float, str], None] | None = None,
+    samples: int | None = None,
 ) -> Outcome:
     """Run every method on every sample of every benchmark; cells that `output` holds already are left out.
 
@@ -65,11 +67,15 @@ def evaluate(
         data: Local data sets.
         limit_s: Longest that one document with one question may take, as predicted.
         progress: Called with the predicted seconds of what is done and of all, and what comes next.
+        samples: Most samples of a benchmark that share their groups (length, depth, ...), drawn by the seed; a larger number keeps those of a
+            smaller one, so that a run can be widened. None for all of the scale.
 
     Raises:
-        UserError: A name is unknown, or `output` holds results of another model, scale or seed.
+        UserError: A name is unknown, `samples` is below 1, or `output` holds results of another model, scale or seed.
     """
     check_names(methods, benchmarks, scale)
+    if samples is not None:
+        check_count("samples", samples, 1, "sample")
     chosen = [BENCHMARKS[name] for name in benchmarks]
     missing: dict[str, str] = {}
     made = {spec: method for spec in methods if (method := _or_missing(missing, spec, partial(make_method, spec, pair))) is not None}
@@ -77,13 +83,14 @@ def evaluate(
     done = _done(output, run)
     data = data or Data()
     loaded = {
-        benchmark: samples
+        benchmark: draw(found, samples, seed)
         for benchmark in chosen
-        if (samples := _or_missing(missing, benchmark.name, partial(_load, benchmark, scale, seed, data))) is not None
+        if (found := _or_missing(missing, benchmark.name, partial(_load, benchmark, scale, seed, data))) is not None
     }
     run |= {
         "methods": {spec: {"role": method.role, "settings": method.settings} for spec, method in made.items()},
         "benchmarks": [benchmark.name for benchmark in chosen],
+        "samples": samples,
         "pair": {name: getattr(pair.config, name) for name in ("encoder_name", "decoder_name", "adapter", "pooling", "ratio", "expand", "trained")},
         "dtype": str(pair.base.dtype).removeprefix("torch."),
         "device": str(pair.base.device),
@@ -96,8 +103,8 @@ def evaluate(
             writer.write("missing", {"name": name, "reason": reason})
         machine = Machine.measure(pair, limit_s)
         work = []
-        for benchmark, samples in loaded.items():
-            for _, own in groupby(samples, key=lambda sample: sample.document):
+        for benchmark, found in loaded.items():
+            for _, own in groupby(found, key=lambda sample: sample.document):
                 about = list(own)
                 for spec, method in made.items():
                     wanted = [sample for sample in about if key(_cell(spec, method, benchmark, sample)) not in done]
@@ -127,6 +134,20 @@ def check_names(methods: Sequence[str], benchmarks: Sequence[str], scale: str) -
     for name in benchmarks:
         check_choice("benchmarks", name, list(BENCHMARKS))
     check_choice("scale", scale, SCALES)
+
+
+def draw(samples: list[Sample], n: int | None, seed: int) -> list[Sample]:
+    """Draw at most `n` samples of those that share their groups; their order is kept, and a larger `n` draws the same and more."""
+    if n is None:
+        return samples
+    places: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        places.setdefault(json.dumps(sample.groups, sort_keys=True), []).append(place)
+    drawn: set[int] = set()
+    for own in places.values():
+        random.Random(seed).shuffle(own)
+        drawn.update(own[:n])
+    return [sample for place, sample in enumerate(samples) if place in drawn]
 
 
 def _load(benchmark: Benchmark, scale: str, seed: int, data: Data) -> list[Sample]:

@@ -45,6 +45,7 @@ def test_a_benchmark_without_data_is_named_and_ends_with_code_3(trained, data):
         (("--methods", "e2lm", "--benchmarks", "cost"), "did you mean 'e2llm'?"),
         (("--methods", "e2llm", "--benchmarks", "needl"), "did you mean 'needle'?"),
         (("--methods", "e2llm", "--benchmarks", "cost", "--scale", "large"), "`scale` (='large')"),
+        (("--methods", "e2llm", "--benchmarks", "cost", "--samples", "0"), "`samples` (=0)"),
         (("--benchmarks", "cost", "--data", "nowhere"), "`data` (='nowhere')"),
     ],
 )

@@ -57,6 +57,25 @@ def test_a_file_says_what_it_was_run_on(results, trained_pair):
     assert run["pair"]["decoder_name"] == trained_pair.config.decoder_name
 
 
+def test_a_number_of_samples_is_drawn_of_each_length_and_can_be_raised(trained_pair, data, tmp_path):
+    def cells(n: int) -> dict[str, int]:
+        evaluate(trained_pair, ["no-document"], ["squad"], tmp_path, data=data, samples=n)
+        return {cell["sample"]: cell["groups"]["paragraphs"] for cell in read_results(tmp_path).cells}
+
+    one = cells(1)
+    assert sorted(one.values()) == [1, 8]
+    two = cells(2)
+    assert sorted(two.values()) == [1, 1, 8, 8]
+    assert one.items() < two.items()
+    assert [run["samples"] for run in read_results(tmp_path).runs] == [1, 2]
+    whole = BENCHMARKS["squad"].load("quick", 0, data)
+    assert runner.draw(whole, None, 0) == whole
+    assert runner.draw(whole, 2, 0) == [sample for sample in whole if sample in runner.draw(whole, 2, 0)]
+    assert len({tuple(sample.id for sample in runner.draw(whole, 1, seed)) for seed in range(9)}) > 1
+    with pytest.raises(UserError, match="`samples`"):
+        cells(0)
+
+
 def comparable(folder: Path) -> list[dict]:
     """Return what does not depend on the clock of every cell, in order."""
     kept = ("method", "benchmark", "sample", "answer", "scores", "positions", "flops")
