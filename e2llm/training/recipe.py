@@ -28,15 +28,20 @@ class PartSettings:
             and keeps its scale and dropout.
         alpha: LoRA scale; None for twice the rank.
         dropout: LoRA dropout. The dropout of the pretrained part itself is off: soft tokens are regressed, not regularised.
+        targets: Linear layers that LoRA reaches, by the names that their family gives them, such as [q_proj, v_proj]; None for all of them. The LoRA
+            of a pair to go on from stays where it is.
     """
 
     mode: str = "lora"
     rank: int = 16
     alpha: float | None = None
     dropout: float = 0.0
+    targets: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, ["lora", "full"])
+        if self.targets is not None and not self.targets:
+            raise UserError("`targets` (=[]) names no layer; name some, or leave it out for all linear layers.")
         _check_least("rank", self.rank, 1)
         _check_between("dropout", self.dropout, 0, 1)
         if self.alpha is not None and not self.alpha > 0:

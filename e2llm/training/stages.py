@@ -4,6 +4,7 @@ import ctypes
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -20,6 +21,7 @@ from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from e2llm.checks import check_choice
 from e2llm.errors import E2LLMError, UserError
 from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, assembling, bases
 from e2llm.model.modeling import LORA_TARGETS
@@ -211,7 +213,7 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     trains = {part for stage in recipe.stages for part in stage.learning_rates}
     lora = [part for part in modes if part in trains and modes[part].mode == "lora"]
     if lora and not isinstance(model, PeftModel):
-        targets = LORA_TARGETS.replace("(encoder|decoder)", f"({'|'.join(lora)})")
+        targets = "|".join(_targets(model, part, modes[part].targets) for part in lora)
         ranks = {rf"{part}\..*": modes[part].rank for part in lora}
         alphas = {rf"{part}\..*": modes[part].alpha or 2 * modes[part].rank for part in lora}
         model = assembling.attach_lora(
@@ -225,6 +227,8 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
         )
     elif isinstance(model, PeftModel):
         for part in lora:
+            if named := modes[part].targets:
+                raise UserError(f"`{part}.targets` (={[*named]}): the LoRA of the pair to go on from has places of its own; leave it out.")
             assembling.widen_lora(model, part, modes[part].rank)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     base.adapter.float()
@@ -239,6 +243,16 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = False  # autocast sees to it, without a copy in float32 of every input
     return model, processor
+
+
+def _targets(model: E2LLMForCausalLM, part: str, names: tuple[str, ...] | None) -> str:
+    """Return the pattern of the linear layers of a part that LoRA reaches."""
+    if names is None:
+        return LORA_TARGETS.replace("(encoder|decoder)", part)
+    linear = {name.rpartition(".")[2] for name, module in model.get_submodule(part).named_modules() if re.fullmatch(LORA_TARGETS, f"{part}.{name}")}
+    for name in names:
+        check_choice(f"{part}.targets", name, sorted(linear))
+    return rf"{part}\..*\.({'|'.join(names)})"
 
 
 def unshard(objective: Objective, keeps: bool) -> None:

@@ -46,7 +46,7 @@ def test_the_recipe_that_ships_is_read(monkeypatch):
     ("change", "message"),
     [
         ({"stagse": []}, "did you mean 'stages'?"),
-        ({"encoder": {"rnak": 4}}, "`recipe.encoder` (='rnak') must be one of mode, rank, alpha, dropout; did you mean 'rank'?"),
+        ({"encoder": {"rnak": 4}}, "`recipe.encoder` (='rnak') must be one of mode, rank, alpha, dropout, targets; did you mean 'rank'?"),
         ({"sources": [{"pth": "x"}]}, "`recipe.sources[0]` (='pth') must be one of path, dataset"),
         ({"encoder": {"mode": "lroa"}}, "`mode` (='lroa') must be one of lora, full; did you mean 'lora'?"),
     ],

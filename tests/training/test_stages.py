@@ -573,6 +573,22 @@ def test_each_part_has_a_learning_rate_and_a_rank_of_its_own(make_recipe):
 # QLoRA
 
 
+def test_lora_reaches_the_layers_that_a_recipe_names_and_no_others(make_recipe, finished):
+    places = {"rank": 2, "targets": ["q_proj", "v_proj"]}
+    model, _ = load(make_recipe(writing.stage(), decoder=places))
+    reached = {
+        part: {name.rpartition(".")[2] for name, layer in getattr(model.get_base_model(), part).named_modules() if isinstance(layer, LoraLayer)}
+        for part in ("encoder", "decoder")
+    }
+    assert reached == {"encoder": {"query", "key", "value", "dense"}, "decoder": {"q_proj", "v_proj"}}
+    with pytest.raises(UserError, match=r"`decoder.targets` \(='q_prj'\) must be one of .* did you mean 'q_proj'"):
+        load(make_recipe(writing.stage(), decoder={"targets": ["q_prj"]}))
+    with pytest.raises(UserError, match=r"`targets` \(=\[\]\)"):
+        make_recipe(writing.stage(), decoder={"targets": []})
+    with pytest.raises(UserError, match=r"`decoder.targets` .* places of its own"):
+        load(make_recipe(writing.stage(), pair={"model": str(finished[2])}, decoder=places))
+
+
 def test_a_decoder_in_four_bits_is_trained_by_lora_alone_and_the_pair_loads_in_any_precision(make_recipe):
     bitsandbytes = pytest.importorskip("bitsandbytes")
     stage = writing.stage("read", steps=24, evaluate_every=24, batch_size=4, learning_rates={"adapter": 2e-2, "decoder": 2e-2})
