@@ -10,8 +10,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 FLOAT32, PACKED = "sdpa_float32", "sdpa_packed"
-# Rows of so many positions are read faster by plain matrix products than by the library's kernel: 3 times at 100, 1.5 at 300, alike at 600.
-SHORT = 400
+# Rows are read faster by plain matrix products, so many queries at a time, than by the library's kernel: 2 to 3 times from 100 to 900 positions,
+# 1.3 at 1,700. But what is kept for the backward pass grows with the square of a row: 20 MB a layer for the longest that is read so.
+BLOCK, LONGEST = 128, 1_500
 # Layers that see other positions through attention alone; recurrent ones and convolutions would read on from one packed row into the next.
 _ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
 
@@ -73,24 +74,29 @@ def _attend_packed(
     outputs = []
     queries, keys, values = (states.split(cu_seq_lens_q.diff().tolist(), 2) for states in (query, key, value))
     for row in zip(queries, keys, values, strict=True):
-        if plain and row[0].shape[2] <= SHORT:
-            outputs.append(_attend_short(*row, scaling=kwargs.get("scaling")))
+        if plain and row[0].shape[2] <= LONGEST:
+            outputs.append(_attend_by_blocks(*row, scaling=kwargs.get("scaling")))
         else:
             outputs.append(sdpa_attention_forward(module, *row, None, **kwargs)[0])
     return torch.cat(outputs, 1), None
 
 
-def _attend_short(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+def _attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
     """Attend causally by plain matrix products, the query heads of one key head at once: (1, heads, n, d) -> (1, n, heads, d)."""
     _, n_heads, n, width = query.shape
     n_groups = key.shape[1]
-    stacked = query.reshape(n_groups, -1, width)
     scale = width**-0.5 if scaling is None else scaling
-    scores = torch.baddbmm(_causal(n, n_heads // n_groups, query.dtype), stacked, key[0].transpose(1, 2), alpha=scale)
-    return torch.bmm(scores.softmax(-1), value[0]).view(1, n_heads, n, -1).transpose(1, 2)
+    queries, keys, outputs = query.reshape(n_groups, -1, n, width) * scale, key[0].transpose(1, 2), []
+    for start in range(0, n, BLOCK):
+        block = queries[:, :, start : start + BLOCK]
+        n_own, end = block.shape[2], start + block.shape[2]
+        scores = torch.bmm(block.reshape(n_groups, -1, width), keys[:, :, :end])
+        scores[:, :, start:] += _causal(n_own, n_heads // n_groups, query.dtype)
+        outputs.append(torch.bmm(scores.softmax(-1), value[0, :, :end]).view(n_groups, -1, n_own, width))
+    return torch.cat(outputs, 2).view(1, n_heads, n, width).transpose(1, 2)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=BLOCK)
 def _causal(n: int, n_repeats: int, dtype: torch.dtype) -> Tensor:
     return torch.full((n, n), float("-inf"), dtype=dtype).triu(1).repeat(n_repeats, 1)
 

@@ -371,7 +371,8 @@ def test_compiled_layers_change_no_gradient(make_objective, batch_of, decoder):
     ("decoder", "task"),
     [("llama", task) for task in TASKS] + [(family, "dialogue") for family in ("gpt2", "phi", "qwen3", "mistral", "gemma3", "gpt-neox", "olmo2")],
 )
-def test_packed_samples_give_the_loss_and_the_gradients_of_padded_ones(make_objective, batch_of, decoder, task):
+def test_packed_samples_give_the_loss_and_the_gradients_of_padded_ones(make_objective, batch_of, decoder, task, monkeypatch):
+    monkeypatch.setattr(attention, "BLOCK", 16)  # so that these rows have several
     made = make_objective(decoder=decoder, stage={"max_answer_tokens": 200})
     move_lora(made.objective)
     batch = batch_of(made, task)
@@ -393,7 +394,7 @@ def test_long_rows_are_packed_as_short_ones_are(make_objective, batch_of, monkey
     batch = batch_of(made, "expanding")
     made.collator = Collator(made.processor, packs=True)
     short = gradients(made, batch)
-    monkeypatch.setattr(attention, "SHORT", 0)  # all by the library's kernel
+    monkeypatch.setattr(attention, "LONGEST", 0)  # all by the library's kernel
     for name, gradient in gradients(made, batch).items():
         torch.testing.assert_close(gradient, short[name], msg=name, atol=1e-5, rtol=1e-3)
 
