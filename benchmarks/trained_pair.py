@@ -26,6 +26,7 @@ from e2llm.chunking import make_spans
 from e2llm.errors import E2LLMError
 from e2llm.evaluation.metrics import measure, retention, summarise
 from e2llm.methods import make_method
+from e2llm.training.data.records import QuestionRecord
 from e2llm.training.tasks.understanding import wordings
 
 TEXTS = ("text_books", "text_wiki", "text_openstax", "text_tech", "text_speeches")
@@ -193,33 +194,36 @@ class Goals:
         return result
 
     def ranking(self) -> dict[str, object]:
-        """Recall of the answer's chunk among the first 4 of 16K tokens: this pair's encoder, and the one that it was made from."""
+        """Recall of the answer's chunk among the first 4 of 16K tokens, ten questions a sample: this pair's encoder, and the one it was made from."""
         config = self.pair.config
         untouched = E2LLM.pair(config.encoder_name, config.decoder_name, dtype=self.pair.base.dtype)
-        records = [record for record in self.data.records(["squad_v2_dev"])]
-        random.Random(self.seed).shuffle(records)
-        found = {"trained": [], "untouched": []}
-        for start in range(0, 240, 30):
-            own, n_chars, texts = [], 0, {}
-            for record in records[start * 10 :]:
-                if n_chars < 64_000 and record.context not in texts:
-                    texts[record.context] = n_chars
-                    n_chars += len(record.context) + 2
-                    own.append(record)
-            document = "\n\n".join(texts)
-            for label, pair in (("trained", self.pair), ("untouched", untouched)):
-                compressed = pair.compress(document, "document", "chunk")
-                for record in own[:30]:
-                    inside = record.context.find(record.answers[0])
-                    if inside < 0:
-                        continue
-                    place = texts[record.context] + inside
-                    ranked = [index for _, index, _ in pair.rank(record.question, [compressed])[:4]]
-                    hit = float(any(compressed.spans[index][0] <= place < compressed.spans[index][1] for index in ranked))
-                    found[label].append({"recall": 100 * hit})
+        by_paragraph: dict[str, list[QuestionRecord]] = {}
+        for record in self.data.records(["squad_v2_dev"]):
+            if record.answers[0] in record.context:
+                by_paragraph.setdefault(record.context, []).append(record)
+        rng = random.Random(self.seed)
+        records = [rng.choice(own) for own in by_paragraph.values()]  # a question a paragraph, and every paragraph in one document alone
+        rng.shuffle(records)
+        found: dict[str, list[dict[str, float]]] = {"trained": [], "untouched": [], "difference": []}
+        while records and len(found["trained"]) < 10 * self.n_samples:
+            starts, n_chars = {}, 0
+            while records and n_chars < 64_000:
+                record = records.pop()
+                starts[record] = n_chars
+                n_chars += len(record.context) + 2
+            document = "\n\n".join(record.context for record in starts)
+            compressed = [pair.compress(document, "document", "chunk") for pair in (self.pair, untouched)]
+            for record, start in list(starts.items())[: 10 * self.n_samples - len(found["trained"])]:
+                place = start + record.context.index(record.answers[0])
+                hits = []
+                for pair, own in zip((self.pair, untouched), compressed, strict=True):
+                    ranked = [index for _, index, _ in pair.rank(record.question, [own])[:4]]
+                    hits.append(100 * float(any(own.spans[index][0] <= place < own.spans[index][1] for index in ranked)))
+                for label, hit in zip(found, (*hits, hits[0] - hits[1]), strict=True):
+                    found[label].append({"recall": hit})
         result = {"n": len(found["trained"]), "neighbour_weight": NEIGHBOUR_WEIGHT}
-        for label, hits in found.items():
-            result[label] = interval("recall", hits, 1)
+        for label, own_hits in found.items():
+            result[label] = interval("recall", own_hits, 2)
         say(f"  {result}")
         return result
 

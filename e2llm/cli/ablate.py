@@ -26,6 +26,7 @@ def ablate(
     methods: Annotated[str, typer.Option("--methods", help="Methods to measure beside each variant, with commas between.")] = "no-document,full-text",
     benchmarks: Annotated[str, typer.Option("--benchmarks", help="Benchmarks with commas between.")] = "squad",
     scale: options.Scale = "quick",
+    samples: options.Samples = None,
     data: options.Data = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of samples, and of the search.")] = 0,
     trials: Annotated[int, typer.Option("--trials", help="Trials of the search.")] = 20,
@@ -58,6 +59,7 @@ def ablate(
         seed,
         Data(data),
         say=say,
+        samples=samples,
     )
     lines = [{"value": own.value, "validation": own.validation, "scores": own.scores, "folder": str(own.folder)} for own in variants]
     print(json.dumps({"ablation": name, "variants": lines}))

@@ -24,9 +24,7 @@ def evaluate(
     scale: options.Scale = "quick",
     data: options.Data = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of samples.")] = 0,
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Most samples of each length of a benchmark, drawn by the seed; a later run can add more.")
-    ] = None,
+    samples: options.Samples = None,
     limit_s: Annotated[
         float, typer.Option("--limit-s", help="Longest that one document with one question may take, in seconds, as predicted.")
     ] = 600.0,

@@ -35,6 +35,9 @@ DType = Annotated[str | None, typer.Option("--dtype", help='"float32", "bfloat16
 Device = Annotated[str | None, typer.Option("--device", help='"cpu", "cuda", ... Default: the accelerator, if there is one.')]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that a hub model brings along.")]
 Scale = Annotated[str, typer.Option("--scale", help="quick (about 20 minutes on two cores) or full (the paper's sizes).")]
+Samples = Annotated[
+    int | None, typer.Option("--samples", help="Most samples of each length of a benchmark, drawn by the seed; a later run can add more.")
+]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of local data sets, a folder each with dev.jsonl. Default: the hub.", envvar=environment.DATA),

@@ -150,6 +150,7 @@ def ablate(
     data: Data | None = None,
     limit_s: float = 600.0,
     say: Callable[[str], None] = print,
+    samples: int | None = None,
 ) -> list[Variant]:
     """Train and measure one variant after the other; what `output` holds already is not done again.
 
@@ -160,7 +161,7 @@ def ablate(
         values: In place of the ablation's own.
         steps: Most steps of every stage; None for the recipe's.
         methods: Measured beside the variant, each on its decoder.
-        benchmarks, scale, seed, data, limit_s: As in `runner.evaluate`.
+        benchmarks, scale, seed, data, limit_s, samples: As in `runner.evaluate`.
         say: Takes one line at a time of what happens.
 
     Raises:
@@ -183,7 +184,7 @@ def ablate(
         pair.name = f"{name}={value}"
         method = ablation.method.format(value=value)
         specs = list(dict.fromkeys([*methods, method]))
-        outcome = runner.evaluate(pair, specs, benchmarks, folder / "results", scale, seed, data, limit_s)
+        outcome = runner.evaluate(pair, specs, benchmarks, folder / "results", scale, seed, data, limit_s, samples=samples)
         validation = None if own is None else least_loss(own, folder / "run")
         variants.append(Variant(value, folder, validation, scores_of(folder / "results", method), outcome.missing))
     return variants

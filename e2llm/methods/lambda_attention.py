@@ -160,11 +160,13 @@ def _attention(
 ) -> tuple[Tensor, None]:
     if view.far is None:  # what is near is seen as ever
         return sdpa_attention_forward(module, query, key, value, view.visible[None, None], scaling=scaling)
+    query = query * scaling
     scores = _products(query, key)
     n_first = view.far.shape[-1]
     far = _products(_turned(query, view.query_turn), _turned(key[:, :, :n_first], view.key_turn))
     scores[..., :n_first] = torch.where(view.far, far, scores[..., :n_first])
-    weights = (scores * scaling).masked_fill_(~view.visible, float("-inf")).softmax(-1, dtype=torch.float32).to(value.dtype)
+    # The kernel sums in float32, whatever it reads and writes; every pass over the scores costs more time than the products.
+    weights = scores.masked_fill_(~view.visible, float("-inf")).softmax(-1)
     return _products(weights, value.transpose(-1, -2)).transpose(1, 2).contiguous(), None
 
 
