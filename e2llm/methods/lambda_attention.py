@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, Cache
+from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface
 
 from e2llm.errors import E2LLMError
 from e2llm.methods.twin import check_rotary, rotary, share, trained_window
+from e2llm.model.attention import attend_with
 from e2llm.model.modeling import cache_argument
 
 NAME = "lambda"
@@ -62,10 +62,8 @@ def check_decoder(decoder: Any) -> None:
 
 def lambda_decoder(decoder: Any, shape: Shape) -> Any:
     """Return a decoder that attends so and shares its weights with `decoder`. It needs a cache of `lambda_cache`."""
-    AttentionInterface.register(NAME, _attention)
-    AttentionMaskInterface.register(NAME, _no_mask)
     twin = share(decoder)
-    twin.set_attn_implementation(NAME)
+    attend_with(twin, NAME, _attention, _no_mask)
     name = cache_argument()
 
     def add_view(module: nn.Module, arguments: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from e2llm.errors import UserError
 from e2llm.methods.continual import Continual
+from e2llm.model.attention import attend_with
 
 NAME = "shifted-sparse"
 
@@ -47,10 +46,8 @@ class LongLora(Continual):
 
     def build(self) -> nn.Module:
         """Put LoRA on the base decoder, let gradients reach its embeddings and norms too, and its attention be sparse while it trains."""
-        AttentionInterface.register(NAME, _attention)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
         decoder: Any = super().build()
-        decoder.set_attn_implementation(NAME)
+        attend_with(decoder, NAME, _attention)
         decoder.get_input_embeddings().requires_grad_(True)
         for name, parameter in decoder.named_parameters():
             if "norm" in name.lower():

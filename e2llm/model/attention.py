@@ -1,5 +1,6 @@
-"""Attention of one token on CPUs, where the library's kernel copies the keys of grouped-query attention for every head."""
+"""Attention functions of our own, through the library's registry; here that of one token on CPUs, where its kernel copies keys for every head."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,12 +12,17 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 GROUPED = "sdpa_grouped"
 
 
+def attend_with(model: PreTrainedModel, name: str, attention: Callable[..., Any], mask: Callable[..., Any] = sdpa_mask) -> None:
+    """Let a model attend by a function, which is registered by name with the maker of its masks."""
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, mask)
+    model.set_attn_implementation(name)
+
+
 def attend_by_groups(decoder: PreTrainedModel) -> None:
     """Let a decoder on a CPU read each key once for all the query heads that share it, when one token attends; what has no SDPA keeps its own."""
     if decoder.config._attn_implementation == "sdpa" and decoder.device.type == "cpu":
-        AttentionInterface.register(GROUPED, _attention)
-        AttentionMaskInterface.register(GROUPED, sdpa_mask)
-        decoder.set_attn_implementation(GROUPED)
+        attend_with(decoder, GROUPED, _attention)
 
 
 def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> tuple[Tensor, None]:

@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import sdpa_mask
+
+from e2llm.model.attention import attend_with
 
 FLOAT32, PACKED = "sdpa_float32", "sdpa_packed"
 # Rows are read faster by plain matrix products, so many queries at a time, than by the library's kernel: 2 to 3 times from 100 to 900 positions,
@@ -23,9 +25,7 @@ def attend_in_float32(encoder: PreTrainedModel) -> None:
     There the library's bfloat16 kernel takes twice as long for the encoder's short rows and narrow heads.
     """
     if encoder.config._attn_implementation == "sdpa":
-        AttentionInterface.register(FLOAT32, _attend_in_float32)
-        AttentionMaskInterface.register(FLOAT32, sdpa_mask)
-        encoder.set_attn_implementation(FLOAT32)
+        attend_with(encoder, FLOAT32, _attend_in_float32)
 
 
 def attend_packed(decoder: PreTrainedModel) -> bool:
@@ -38,9 +38,7 @@ def attend_packed(decoder: PreTrainedModel) -> bool:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if config._attn_implementation != "sdpa" or not decoder._supports_attention_backend or decoder._is_stateful or kinds - _ATTENDING:
         return False
-    AttentionInterface.register(PACKED, _attend_packed)
-    AttentionMaskInterface.register(PACKED, _packed_mask)
-    decoder.set_attn_implementation(PACKED)
+    attend_with(decoder, PACKED, _attend_packed, _packed_mask)
     return True
 
 
