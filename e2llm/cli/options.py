@@ -36,7 +36,8 @@ Device = Annotated[str | None, typer.Option("--device", help='"cpu", "cuda", ...
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that a hub model brings along.")]
 Scale = Annotated[str, typer.Option("--scale", help="quick (about 20 minutes on two cores) or full (the paper's sizes).")]
 Samples = Annotated[
-    int | None, typer.Option("--samples", help="Most samples of each length of a benchmark, drawn by the seed; a later run can add more.")
+    int | None,
+    typer.Option("--samples", help="Most samples of each length that a benchmark sets, or in all, drawn by the seed."),
 ]
 Data = Annotated[
     Path | None,

@@ -80,7 +80,7 @@ def _facts(results: Results) -> list[str]:
     for run in results.runs:
         machine, versions = run["machine"], ", ".join(f"{name} {version}" for name, version in run["versions"].items())
         trained = "" if run["pair"]["trained"] else ", untrained"
-        drawn = f" (at most {run['samples']} samples of each length)" if run.get("samples") else ""
+        drawn = f" (at most {run['samples']} samples of each length, or in all)" if run.get("samples") else ""
         where = f"{machine['cpu']}, {machine['cores']} cores, {run['device']}, {run['dtype']}, {run['threads']} threads"
         facts.append(
             f"{run['started']}: model {run['model'] or run['digest'][:12]}{trained} ({run['pair']['encoder_name']} + {run['pair']['decoder_name']}), "

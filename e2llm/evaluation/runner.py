@@ -67,8 +67,8 @@ def evaluate(
         data: Local data sets.
         limit_s: Longest that one document with one question may take, as predicted.
         progress: Called with the predicted seconds of what is done and of all, and what comes next.
-        samples: Most samples of a benchmark that share their groups (length, depth, ...), drawn by the seed; a larger number keeps those of a
-            smaller one, so that a run can be widened. None for all of the scale.
+        samples: Most samples of each length that a benchmark sets, or of all where it sets none, drawn by the seed; a larger number keeps those of
+            a smaller one, so that a run can be widened. None for all of the scale.
 
     Raises:
         UserError: A name is unknown, `samples` is below 1, or `output` holds results of another model, scale or seed.
@@ -137,12 +137,12 @@ def check_names(methods: Sequence[str], benchmarks: Sequence[str], scale: str) -
 
 
 def draw(samples: list[Sample], n: int | None, seed: int) -> list[Sample]:
-    """Draw at most `n` samples of those that share their groups; their order is kept, and a larger `n` draws the same and more."""
+    """Draw at most `n` samples of each length, or of all where a benchmark sets none; in order, and a larger `n` draws the same and more."""
     if n is None:
         return samples
-    places: dict[str, list[int]] = {}
+    places: dict[Any, list[int]] = {}
     for place, sample in enumerate(samples):
-        places.setdefault(json.dumps(sample.groups, sort_keys=True), []).append(place)
+        places.setdefault(sample.groups.get("length", sample.groups.get("paragraphs")), []).append(place)
     drawn: set[int] = set()
     for own in places.values():
         random.Random(seed).shuffle(own)

@@ -13,8 +13,9 @@ from e2llm.model.attention import attend_with
 
 FLOAT32, PACKED = "sdpa_float32", "sdpa_packed"
 # Rows are read faster by plain matrix products, so many queries at a time, than by the library's kernel: 2 to 3 times from 100 to 900 positions,
-# 1.3 at 1,700. But what is kept for the backward pass grows with the square of a row: 20 MB a layer for the longest that is read so.
-BLOCK, LONGEST = 128, 1_500
+# 1.3 at 1,700. But what is kept for the backward pass grows with the square of a row; at most so many scores of all heads, 20 MB in bfloat16 a layer:
+# rows of 1,500 positions with 9 heads, of 800 with 32.
+BLOCK, MOST_SCORES = 128, 9 * 1_500**2 // 2
 # Layers that see other positions through attention alone; recurrent ones and convolutions would read on from one packed row into the next.
 _ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
 
@@ -72,7 +73,7 @@ def _attend_packed(
     outputs = []
     queries, keys, values = (states.split(cu_seq_lens_q.diff().tolist(), 2) for states in (query, key, value))
     for row in zip(queries, keys, values, strict=True):
-        if plain and row[0].shape[2] <= LONGEST:
+        if plain and row[0].shape[1] * row[0].shape[2] ** 2 // 2 <= MOST_SCORES:
             outputs.append(_attend_by_blocks(*row, scaling=kwargs.get("scaling")))
         else:
             outputs.append(sdpa_attention_forward(module, *row, None, **kwargs)[0])

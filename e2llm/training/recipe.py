@@ -28,8 +28,8 @@ class PartSettings:
             and keeps its scale and dropout.
         alpha: LoRA scale; None for twice the rank.
         dropout: LoRA dropout. The dropout of the pretrained part itself is off: soft tokens are regressed, not regularised.
-        targets: Linear layers that LoRA reaches, by the names that their family gives them, such as [q_proj, v_proj]; None for all of them. The LoRA
-            of a pair to go on from stays where it is.
+        targets: Some of the linear layers that LoRA reaches, by the names that their family gives them, such as [q_proj, v_proj]; None for all. Not
+            for a pair to go on from whose LoRA has its places already.
     """
 
     mode: str = "lora"
@@ -42,6 +42,8 @@ class PartSettings:
         check_choice("mode", self.mode, ["lora", "full"])
         if self.targets is not None and not self.targets:
             raise UserError("`targets` (=[]) names no layer; name some, or leave it out for all linear layers.")
+        if self.targets is not None and self.mode != "lora":
+            raise UserError(f"`targets` (={[*self.targets]}) is for LoRA; leave it out where `mode` is {self.mode}.")
         _check_least("rank", self.rank, 1)
         _check_between("dropout", self.dropout, 0, 1)
         if self.alpha is not None and not self.alpha > 0:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2llm.benchmarks import BENCHMARKS
+from e2llm.benchmarks.base import Sample
 from e2llm.benchmarks.data import Data
 from e2llm.errors import MissingPackageError, UserError
 from e2llm.evaluation import metrics, runner
@@ -74,6 +75,13 @@ def test_a_number_of_samples_is_drawn_of_each_length_and_can_be_raised(trained_p
     assert len({tuple(sample.id for sample in runner.draw(whole, 1, seed)) for seed in range(9)}) > 1
     with pytest.raises(UserError, match="`samples`"):
         cells(0)
+
+
+def test_samples_are_drawn_of_each_length_whatever_else_tells_them_apart():
+    groups = [{"length": 4, "paragraphs": n} for n in range(5)] + [{"length": 8, "depth": n} for n in range(3)]
+    samples = [Sample(str(n), "text", "?", ("a",), own) for n, own in enumerate([*groups, {"source": "a"}, {}])]
+    drawn = runner.draw(samples, 2, 0)
+    assert [sample.groups.get("length") for sample in drawn] == [4, 4, 8, 8, None, None]
 
 
 def comparable(folder: Path) -> list[dict]:

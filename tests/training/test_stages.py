@@ -570,9 +570,6 @@ def test_each_part_has_a_learning_rate_and_a_rank_of_its_own(make_recipe):
     assert scales == {"encoder": 5 / 3, "decoder": 2.0}
 
 
-# QLoRA
-
-
 def test_lora_reaches_the_layers_that_a_recipe_names_and_no_others(make_recipe, finished):
     places = {"rank": 2, "targets": ["q_proj", "v_proj"]}
     model, _ = load(make_recipe(writing.stage(), decoder=places))
@@ -585,8 +582,27 @@ def test_lora_reaches_the_layers_that_a_recipe_names_and_no_others(make_recipe, 
         load(make_recipe(writing.stage(), decoder={"targets": ["q_prj"]}))
     with pytest.raises(UserError, match=r"`targets` \(=\[\]\)"):
         make_recipe(writing.stage(), decoder={"targets": []})
+    with pytest.raises(UserError, match=r"`targets` .* is for LoRA"):
+        make_recipe(writing.stage(), decoder={"mode": "full", "targets": ["q_proj"]})
     with pytest.raises(UserError, match=r"`decoder.targets` .* places of its own"):
         load(make_recipe(writing.stage(), pair={"model": str(finished[2])}, decoder=places))
+
+
+def test_a_pair_whose_lora_has_places_is_saved_and_loaded(make_recipe):
+    recipe = make_recipe(writing.stage(steps=2), encoder={"rank": 2, "targets": ["query"]}, decoder={"rank": 2, "targets": ["o_proj", "up_proj"]})
+    run(recipe)
+    weights = load_file(Path(recipe.output) / PAIR_FOLDER / "lora" / "adapter_model.safetensors")
+    places = {name.split(".lora_")[0].rpartition(".")[2] for name in weights if ".lora_" in name}
+    assert places == {"query", "o_proj", "up_proj"}
+    pair = E2LLM.from_pretrained(Path(recipe.output) / PAIR_FOLDER, dtype="float32", device="cpu")
+    base = E2LLM.pair(recipe.pair["encoder"], recipe.pair["decoder"], dtype="float32", device="cpu")
+    for part in ("encoder", "decoder"):
+        own, other = (dict(getattr(model.base, part).named_parameters()) for model in (pair, base))
+        changed = {name.split(".")[-2] for name, tensor in own.items() if not torch.equal(tensor, other[name])}
+        assert changed == places & ({"query"} if part == "encoder" else {"o_proj", "up_proj"})
+
+
+# QLoRA
 
 
 def test_a_decoder_in_four_bits_is_trained_by_lora_alone_and_the_pair_loads_in_any_precision(make_recipe):
