@@ -52,6 +52,7 @@ class Benchmark(ABC):
         by_position: Whether the nats of every token are kept, with where the chunks of the document begin; the answer is then the document.
         max_new_tokens: Longest answer, in tokens, where `longest_answer` does not tell otherwise.
         buckets: Bounds of the length groups, in tokens of the document.
+        length_group: Which of a sample's groups tells the length that its document was made to have, where it was.
     """
 
     name: ClassVar[str]
@@ -60,6 +61,7 @@ class Benchmark(ABC):
     by_position: ClassVar[bool] = False
     max_new_tokens: ClassVar[int] = 32
     buckets: ClassVar[tuple[int, ...]] = LENGTHS
+    length_group: ClassVar[str] = "length"
 
     @abstractmethod
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:

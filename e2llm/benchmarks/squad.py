@@ -16,6 +16,7 @@ class Squad(QuestionBenchmark):
     name: ClassVar[str] = "squad"
     metrics: ClassVar[tuple[str, ...]] = ("f1", "exact_match")
     perplexity: ClassVar[bool] = True
+    length_group: ClassVar[str] = "paragraphs"
     datasets: ClassVar[tuple[str, ...]] = ("squad", "squad_v2_dev")
 
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:

@@ -83,7 +83,7 @@ def evaluate(
     done = _done(output, run)
     data = data or Data()
     loaded = {
-        benchmark: draw(found, samples, seed)
+        benchmark: draw(found, samples, seed, benchmark.length_group)
         for benchmark in chosen
         if (found := _or_missing(missing, benchmark.name, partial(_load, benchmark, scale, seed, data))) is not None
     }
@@ -136,13 +136,13 @@ def check_names(methods: Sequence[str], benchmarks: Sequence[str], scale: str) -
     check_choice("scale", scale, SCALES)
 
 
-def draw(samples: list[Sample], n: int | None, seed: int) -> list[Sample]:
-    """Draw at most `n` samples of each length, or of all where a benchmark sets none; in order, and a larger `n` draws the same and more."""
+def draw(samples: list[Sample], n: int | None, seed: int, group: str) -> list[Sample]:
+    """Draw at most `n` samples that share a group, or of all that have none; in order, and a larger `n` draws the same and more."""
     if n is None:
         return samples
     places: dict[Any, list[int]] = {}
     for place, sample in enumerate(samples):
-        places.setdefault(sample.groups.get("length", sample.groups.get("paragraphs")), []).append(place)
+        places.setdefault(sample.groups.get(group), []).append(place)
     drawn: set[int] = set()
     for own in places.values():
         random.Random(seed).shuffle(own)

@@ -70,9 +70,9 @@ def test_a_number_of_samples_is_drawn_of_each_length_and_can_be_raised(trained_p
     assert one.items() < two.items()
     assert [run["samples"] for run in read_results(tmp_path).runs] == [1, 2]
     whole = BENCHMARKS["squad"].load("quick", 0, data)
-    assert runner.draw(whole, None, 0) == whole
-    assert runner.draw(whole, 2, 0) == [sample for sample in whole if sample in runner.draw(whole, 2, 0)]
-    assert len({tuple(sample.id for sample in runner.draw(whole, 1, seed)) for seed in range(9)}) > 1
+    assert runner.draw(whole, None, 0, "paragraphs") == whole
+    assert runner.draw(whole, 2, 0, "paragraphs") == [sample for sample in whole if sample in runner.draw(whole, 2, 0, "paragraphs")]
+    assert len({tuple(sample.id for sample in runner.draw(whole, 1, seed, "paragraphs")) for seed in range(9)}) > 1
     with pytest.raises(UserError, match="`samples`"):
         cells(0)
 
@@ -80,7 +80,7 @@ def test_a_number_of_samples_is_drawn_of_each_length_and_can_be_raised(trained_p
 def test_samples_are_drawn_of_each_length_whatever_else_tells_them_apart():
     groups = [{"length": 4, "paragraphs": n} for n in range(5)] + [{"length": 8, "depth": n} for n in range(3)]
     samples = [Sample(str(n), "text", "?", ("a",), own) for n, own in enumerate([*groups, {"source": "a"}, {}])]
-    drawn = runner.draw(samples, 2, 0)
+    drawn = runner.draw(samples, 2, 0, "length")
     assert [sample.groups.get("length") for sample in drawn] == [4, 4, 8, 8, None, None]
 
 
