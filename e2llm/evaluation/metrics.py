@@ -150,11 +150,33 @@ def summarise(name: str, samples: Sequence[Mapping[str, float]], seed: int = 0) 
         samples: The scores of each sample; at least one.
         seed: Of the resampling.
     """
+    value, resampled = _resample(name, samples, seed)
+    return value, *_interval(resampled)
+
+
+def difference(name: str, samples: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]], seed: int = 0) -> tuple[float, float, float]:
+    """Return how far a summary of samples' scores stands above that of others, with the ends of its 95 % bootstrap interval.
+
+    Args:
+        name: A score, "gmean" or "perplexity".
+        samples, others: The scores of the same samples by two methods, in one order; what is drawn again is drawn of both.
+        seed: Of the resampling.
+    """
+    (value, resampled), (other, others_resampled) = (_resample(name, scores, seed) for scores in (samples, others))
+    return value - other, *_interval(resampled - others_resampled)
+
+
+def _resample(name: str, samples: Sequence[Mapping[str, float]], seed: int) -> tuple[float, np.ndarray]:
+    """Return a summary and what it is on every resample; the samples of a resample depend on seed and number of samples alone."""
     needed, combine = SUMMARIES.get(name, ((name,), _mean))
     values = np.array([[sample[score] for sample in samples] for score in needed], float)
     picked = np.random.default_rng(seed).integers(0, len(samples), (N_RESAMPLES, len(samples)))
-    low, high = np.percentile(combine(values[:, picked]), [2.5, 97.5])
-    return float(combine(values)), float(low), float(high)
+    return float(combine(values)), combine(values[:, picked])
+
+
+def _interval(resampled: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def retention(score: float, floor: float, ceiling: float) -> float | None:

@@ -1,14 +1,26 @@
 """Figures of the report, by matplotlib: the needle map, scores by length, and what reading costs. No torch here."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from e2llm.errors import MissingPackageError
 from e2llm.evaluation.results import Cell, Results
-from e2llm.evaluation.tables import COSTS, cost_cells, main_score, methods_of, ordered, score_of
+from e2llm.evaluation.tables import (
+    COSTS,
+    N_PLACES,
+    Value,
+    cost_cells,
+    group_key,
+    main_score,
+    methods_of,
+    nats_by_place,
+    ordered,
+    place_cells,
+    score_of,
+    variant_of,
+)
 
 try:
     from matplotlib import colormaps, rc_context
@@ -19,7 +31,6 @@ except ImportError as error:
     raise MissingPackageError("figures need the package matplotlib: pip install 'e2llm[eval]'.") from error
 
 GOOD = 5  # the needle score below which a cell is red
-N_PLACES = 20  # places inside a chunk that are told apart
 NOTHING = 1e-4  # costs below it are no cost, and would stretch a logarithmic axis
 _MARKERS = "osD^vP*Xh<>p"
 
@@ -35,7 +46,11 @@ def make_figures(results: Results, seed: int = 0) -> Iterator[tuple[str, str, Fi
         main = main_score(cells)
         if main is not None and len({cell["n_tokens"] for cell in cells}) > 1:
             yield f"{benchmark}-length", f"{benchmark}: {main} by length of the document", score_by_length(main, cells, results, seed)
-    if any("token_nats" in cell for cell in results.cells):
+        for name in ordered(variant[0] for cell in cells if (variant := variant_of(cell))):
+            own = [cell for cell in cells if variant_of(cell)[:1] == (name,)]
+            if main is not None and len({variant_of(cell) for cell in own}) > 1:
+                yield f"ablation-{name}-{benchmark}", f"{benchmark}: {main} by {name}", ablation(name, main, own, seed)
+    if place_cells(results):
         yield "nats-in-chunk", "Restating a text: nats by place inside the chunk", nats_in_chunk(results)
     if any("skipped" not in cell for cell in cost_cells(results)):
         yield "cost", "What reading and answering take", cost_curves(results)
@@ -89,27 +104,36 @@ def score_by_length(main: str, cells: Sequence[Cell], results: Results, seed: in
     return _lines("tokens of the document", main, [(spec, own, "bucket") for spec, own in _by_method(cells, results)], seed)
 
 
+def ablation(name: str, main: str, cells: Sequence[Cell], seed: int) -> Figure:
+    """Draw the main score of every variant of an ablation, with 95 % intervals, at equal distances in the order of the values."""
+    values = sorted({variant_of(cell)[1] for cell in cells}, key=group_key)
+    lines: dict[str, list[Cell]] = {}
+    for cell in cells:
+        # The same method of every variant is one line, also where it names the value.
+        lines.setdefault(cell["method"].removesuffix(f" @ {cell['model']}").replace(cell["model"], name), []).append(cell)
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for style, (spec, own) in zip(_styles(len(lines)), lines.items(), strict=True):
+        scores = [score_of(main, [cell for cell in own if variant_of(cell)[1] == value], seed) for value in values]
+        _draw(axis, spec, [(place, score) for place, score in enumerate(scores) if score is not None], style)
+    axis.set_xticks(range(len(values)), values)
+    return _finish(figure, axis, name, main)
+
+
 def nats_in_chunk(results: Results) -> Figure:
     """Draw the mean nats of tokens by their place inside their chunk, in twentieths; the first and the last, the chunk's edges, are shaded."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axis = figure.subplots()
-    by_method = _by_method([cell for cell in results.cells if "token_nats" in cell], results)
+    by_method = _by_method(place_cells(results), results)
     for style, (spec, cells) in zip(_styles(len(by_method)), by_method, strict=True):
-        parts = [np.zeros(0)] * N_PLACES
-        for cell in cells:
-            nats = np.array(cell["token_nats"])
-            for start, end in pairwise([*cell["chunk_starts"], len(nats)]):
-                places = np.arange(end - start) * N_PLACES // max(1, end - start)
-                parts = [np.append(part, nats[start:end][places == place]) for place, part in enumerate(parts)]
+        parts = [np.concatenate(of_cells) for of_cells in zip(*map(nats_by_place, cells), strict=True)]
         points = [((place + 0.5) / N_PLACES, part.mean()) for place, part in enumerate(parts) if len(part)]
         if points:
             axis.plot(*zip(*points, strict=True), label=spec, **style)
     for edge in (0, 1 - 1 / N_PLACES):
         axis.axvspan(edge, edge + 1 / N_PLACES, color="0.85", zorder=0)
-    axis.set(xlabel="place inside the chunk (0 is its start; edges are shaded)", ylabel="nats per token", xlim=(0, 1))
-    axis.grid(alpha=0.3)
-    axis.legend(fontsize=7, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
-    return figure
+    axis.set_xlim(0, 1)
+    return _finish(figure, axis, "place inside the chunk (0 is its start; edges are shaded)", "nats per token")
 
 
 def cost_curves(results: Results) -> Figure:
@@ -142,12 +166,20 @@ def _lines(xlabel: str, score: str, series: Sequence[tuple[str, list[Cell], str]
         for value in ordered(cell["groups"][group] for cell in cells):
             own = [cell for cell in cells if cell["groups"][group] == value and "skipped" not in cell]
             if (summary := score_of(score, own, seed)) is not None:
-                at = value if group == "depth" else float(np.mean([cell["n_tokens"] for cell in own]))
-                points.append((at, summary.value, summary.value - summary.low, summary.high - summary.value))
-        if points:
-            at, values, below, above = np.array(sorted(points)).T
-            axis.errorbar(at, values, yerr=np.maximum([below, above], 0), label=spec, capsize=2, elinewidth=0.7, **style)
-    axis.set(xlabel=xlabel, ylabel=score)
+                points.append((value if group == "depth" else float(np.mean([cell["n_tokens"] for cell in own])), summary))
+        _draw(axis, spec, sorted(points, key=lambda point: point[0]), style)
+    return _finish(figure, axis, xlabel, score)
+
+
+def _draw(axis: Any, label: str, points: Sequence[tuple[float, Value]], style: dict[str, Any]) -> None:
+    """Draw a line with the ends of its intervals, where there is anything to draw."""
+    if points:
+        at, values, below, above = np.array([(at, own.value, own.value - own.low, own.high - own.value) for at, own in points]).T
+        axis.errorbar(at, values, yerr=np.maximum([below, above], 0), label=label, capsize=2, elinewidth=0.7, **style)
+
+
+def _finish(figure: Figure, axis: Any, xlabel: str, ylabel: str) -> Figure:
+    axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
     return figure

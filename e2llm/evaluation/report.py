@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from e2llm.evaluation.results import Results, read_results
-from e2llm.evaluation.tables import make_tables
+from e2llm.checks import check_choice
+from e2llm.evaluation.results import Cell, Results, key, read_results
+from e2llm.evaluation.tables import make_tables, methods_of
 
 _STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; white-space: nowrap }
@@ -15,24 +16,27 @@ th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd } th
 td:last-child, th:last-child { text-align: left } svg { max-width: 100%; height: auto } p { color: #555 }"""
 
 
-def make_report(folders: Sequence[Path], output: Path, seed: int = 0) -> list[Path]:
+def make_report(folders: Sequence[Path], output: Path, seed: int = 0, compare: str = "") -> list[Path]:
     """Write tables (Markdown, LaTeX, CSV), figures (PNG, SVG) and `index.html`, which holds all of them.
 
     Args:
         folders: Folders of results; where they are of several models, methods carry the model's name.
         output: Folder to write; earlier reports in it are replaced.
         seed: Of the bootstrap.
+        compare: The method whose scores are set against every other's, sample by sample; "" for the first that is neither floor, ceiling nor rival.
 
     Returns:
         The files that were written.
 
     Raises:
-        UserError: A folder holds no results, or a damaged file.
+        UserError: A folder holds no results, or a damaged file; or there is no such method.
         MissingPackageError: matplotlib is not installed.
     """
     from e2llm.evaluation.plots import make_figures, save
 
     results = _join([read_results(folder) for folder in folders])
+    if compare:
+        check_choice("compare", compare, list(methods_of(results)))
     written = []
 
     def write(path: Path, text: str) -> None:
@@ -41,7 +45,7 @@ def make_report(folders: Sequence[Path], output: Path, seed: int = 0) -> list[Pa
         written.append(path)
 
     facts, page = _facts(results), []
-    tables = make_tables(results, seed)
+    tables = make_tables(results, seed, compare)
     for table in tables:
         write(output / "tables" / f"{table.name}.md", table.markdown())
         write(output / "tables" / f"{table.name}.tex", table.latex())
@@ -63,14 +67,17 @@ def make_report(folders: Sequence[Path], output: Path, seed: int = 0) -> list[Pa
 
 
 def _join(parts: list[Results]) -> Results:
-    """Put the results of several folders into one."""
-    models = {run["digest"]: run["model"] for part in parts for run in part.runs}
+    """Put the results of several folders into one; what several folders of one model hold counts once."""
+    several = len({(run["digest"], run["model"]) for part in parts for run in part.runs}) > 1
     joined = Results()
+    cells: dict[tuple[str, str], Cell] = {}
     for part in parts:
-        mark = f" @ {part.runs[0]['model']}" if len(models) > 1 and part.runs else ""
+        model = part.runs[0]["model"] if part.runs else ""
+        mark = f" @ {model}" if several else ""
         joined.runs += [run | {"methods": {spec + mark: facts for spec, facts in run["methods"].items()}} for run in part.runs]
-        joined.cells += [cell | {"method": cell["method"] + mark, "model": mark} for cell in part.cells]
+        cells |= {(model, key(cell)): cell | {"method": cell["method"] + mark, "model": model} for cell in part.cells}
         joined.missing |= part.missing
+    joined.cells = list(cells.values())
     return joined
 
 

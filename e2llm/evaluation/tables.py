@@ -3,13 +3,18 @@
 import csv
 import html
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from e2llm.evaluation.metrics import SUMMARIES, growth_exponent, retention, summarise, summary_names
+import numpy as np
+
+from e2llm.evaluation.metrics import SUMMARIES, difference, growth_exponent, retention, summarise, summary_names
 from e2llm.evaluation.results import Cell, Results
 
 NO_VALUE = "–"
+N_PLACES = 20  # places inside a chunk that are told apart
 # Costs that grow with the document: what they are called, and how to take them from a cell.
 COSTS: dict[str, Callable[[Cell], float | None]] = {
     "seconds to read": lambda cell: cell["read_s"],
@@ -101,13 +106,22 @@ def show(content: Content) -> str:
     return f"{content:,}" if isinstance(content, int) else str(content)
 
 
-def make_tables(results: Results, seed: int = 0) -> list[Table]:
-    """Return all tables: scores and costs by benchmark, the main score by every group that has several values, and costs by length."""
+def make_tables(results: Results, seed: int = 0, compare: str = "") -> list[Table]:
+    """Return all tables.
+
+    They are scores and costs by benchmark, the main score by every group that has several values, the main score of the method `compare` (by default
+    the first that is neither floor, ceiling nor rival) less that of every other, nats by place inside the chunk, and costs by length.
+    """
+    compare = compare or next((spec for spec, role in methods_of(results).items() if not role), "")
     tables = []
     for benchmark in ordered(cell["benchmark"] for cell in results.cells):
         cells = [cell for cell in results.cells if cell["benchmark"] == benchmark]
         tables.append(_scores(benchmark, cells, results, seed))
-        tables += [_by_group(benchmark, group, cells, results, seed) for group in groups_of(cells) if main_score(cells)]
+        if main := main_score(cells):
+            tables += [_by_group(benchmark, group, main, cells, results, seed) for group in groups_of(cells)]
+            differences = _differences(benchmark, main, cells, results, compare, seed)
+            tables += [differences] if differences.rows else []
+    tables += [_places(results, seed)] if place_cells(results) else []
     tables += [_costs(cost, results) for cost in COSTS if any("skipped" not in cell for cell in cost_cells(results))]
     return tables
 
@@ -134,6 +148,27 @@ def methods_of(results: Results) -> dict[str, str]:
 def cost_cells(results: Results) -> list[Cell]:
     """Return the cells of the benchmark `cost`."""
     return [cell for cell in results.cells if cell["benchmark"] == "cost"]
+
+
+def variant_of(cell: Cell) -> tuple[str, ...]:
+    """Return the name of the ablation that a cell is of, and the value; nothing where it is of none. `ablate` names its pairs so."""
+    named = re.fullmatch(r"([a-z-]+)=(.+)", cell.get("model") or "")
+    return named.groups() if named else ()
+
+
+def place_cells(results: Results) -> list[Cell]:
+    """Return the cells that know the nats of every token of a restated document."""
+    return [cell for cell in results.cells if "token_nats" in cell]
+
+
+def nats_by_place(cell: Cell) -> list[np.ndarray]:
+    """Return the nats of a cell's tokens by their place inside their chunk, in twentieths of its tokens."""
+    nats = np.array(cell["token_nats"])
+    parts = [np.zeros(0)] * N_PLACES
+    for start, end in pairwise([*cell["chunk_starts"], len(nats)]):
+        places = np.arange(end - start) * N_PLACES // max(1, end - start)
+        parts = [np.append(part, nats[start:end][places == place]) for place, part in enumerate(parts)]
+    return parts
 
 
 def ordered(names: object) -> list:
@@ -186,10 +221,8 @@ def _retention(main: str, own: list[Cell], cells: list[Cell], results: Results, 
     return retention(score.value, ends[0].value, ends[1].value) if score and ends[0] and ends[1] else None
 
 
-def _by_group(benchmark: str, group: str, cells: list[Cell], results: Results, seed: int) -> Table:
-    main = main_score(cells)
-    assert main is not None
-    values = sorted({cell["groups"].get(group) for cell in cells}, key=_group_key)
+def _by_group(benchmark: str, group: str, main: str, cells: list[Cell], results: Results, seed: int) -> Table:
+    values = sorted({cell["groups"].get(group) for cell in cells}, key=group_key)
     rows = []
     for spec, role in methods_of(results).items():
         own = [cell for cell in cells if cell["method"] == spec]
@@ -199,6 +232,35 @@ def _by_group(benchmark: str, group: str, cells: list[Cell], results: Results, s
             rows.append((spec, role, *(score_of(main, part, seed) or _why(part) for part in parts), kept))
     heads = tuple("several" if value is None else str(value) for value in values)
     return Table(f"{benchmark}-{group}", f"{benchmark}: {main} by {group}", ("method", "role", *heads, "retention"), tuple(rows))
+
+
+def _differences(benchmark: str, main: str, cells: list[Cell], results: Results, compare: str, seed: int) -> Table:
+    scores: dict[str, dict[tuple, dict]] = {}
+    for cell in cells:
+        if "skipped" not in cell:
+            scores.setdefault(cell["method"], {})[cell["sample"], cell["digest"]] = cell["scores"]
+    rows: list[tuple[Content, ...]] = []
+    for spec, role in methods_of(results).items():
+        common = [sample for sample in scores.get(compare, {}) if spec != compare and sample in scores.get(spec, {})]
+        if common:
+            own, other = ([scores[name][sample] for sample in common] for name in (compare, spec))
+            ends = [Value(*summarise(main, part, seed)) for part in (other, own)]
+            rows.append((spec, role, len(common), *ends, Value(*difference(main, own, other, seed))))
+    columns = ("method", "role", "n", main, compare, f"{compare} minus it")
+    note = "On the samples that both read; 95 % bootstrap intervals, of the difference over both at once."
+    return Table(f"{benchmark}-differences", f"{benchmark}: {main} of {compare} against every other", columns, tuple(rows), note)
+
+
+def _places(results: Results, seed: int) -> Table:
+    parts = {"first twentieth": slice(0, 1), "between": slice(1, -1), "last twentieth": slice(-1, None)}
+    rows: list[tuple[Content, ...]] = []
+    for spec, role in methods_of(results).items():
+        own = [nats_by_place(cell) for cell in place_cells(results) if cell["method"] == spec]
+        means = [[{"nats": float(np.concatenate(places[part]).mean())} for places in own if any(map(len, places[part]))] for part in parts.values()]
+        if own:
+            rows.append((spec, role, len(own), *(Value(*summarise("nats", samples, seed)) if samples else None for samples in means)))
+    note = "Nats per token of each document, averaged over documents, with 95 % bootstrap intervals."
+    return Table("nats-in-chunk", "Restating a text: nats by place inside the chunk", ("method", "role", "n", *parts), tuple(rows), note)
 
 
 def _costs(cost: str, results: Results) -> Table:
@@ -222,7 +284,7 @@ def _why(cells: Sequence[Cell]) -> str | None:
     return next((str(cell["skipped"]).partition(":")[0] for cell in cells if "skipped" in cell), None)
 
 
-def _group_key(value: object) -> tuple:
+def group_key(value: object) -> tuple:
     """Sort numbers as numbers, buckets such as "6-12K" by where they begin, and none at the end."""
     try:
         return (0, float(str(value).replace("K", "").replace("+", "").split("-")[0]), "")

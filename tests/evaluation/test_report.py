@@ -146,6 +146,52 @@ def test_what_the_runner_writes_makes_a_report_with_all_tables(results):
     assert {*BENCHMARKS, "cost-gflop", "needle-depth"} <= names
 
 
+def test_differences_are_taken_sample_by_sample(small):
+    rows = table(small, "squad-differences")
+    assert list(rows) == ["no-document", "full-text"]  # against e2llm, the first that is neither floor nor ceiling
+    assert (rows["no-document"]["n"], rows["no-document"]["e2llm minus it"].value) == (2, (40 + 20 - 10 - 0) / 2)
+    # The interval is of the differences, 30 and 20, which vary less than either method does.
+    assert 20 <= rows["no-document"]["e2llm minus it"].low <= rows["no-document"]["e2llm minus it"].high <= 30
+    assert (rows["full-text"]["n"], rows["full-text"]["e2llm"].value, rows["full-text"]["e2llm minus it"].value) == (1, 40, -10)
+
+
+def test_the_method_to_compare_can_be_chosen(small):
+    [found] = [made for made in make_tables(small, compare="full-text") if made.name == "squad-differences"]
+    assert [row[0] for row in found.rows] == ["no-document", "e2llm"]
+
+
+def test_a_method_to_compare_that_is_not_there_is_told(small, tmp_path):
+    write(tmp_path / "results", small.cells)
+    with pytest.raises(UserError, match=r"`compare` \(='e2lm'\).*e2llm"):
+        make_report([tmp_path / "results"], tmp_path / "report", compare="e2lm")
+
+
+def test_nats_stand_by_place_inside_the_chunk(small):
+    # Chunks of one and of two tokens with 1, and 2 and 3 nats: the first is the start of its chunk and nothing else.
+    row = table(small, "nats-in-chunk")["e2llm"]
+    assert (row["first twentieth"].value, row["last twentieth"]) == ((1 + 2) / 2, None)
+    assert row["between"].value == 3
+
+
+def test_what_two_folders_of_one_model_both_hold_counts_once(small, tmp_path):
+    for name in ("one", "two"):
+        write(tmp_path / name, of(small, "squad"))
+    make_report([tmp_path / "one", tmp_path / "two"], tmp_path / "report")
+    assert "| e2llm |  | 2 |" in (tmp_path / "report" / "tables" / "squad.md").read_text()
+
+
+def test_variants_of_an_ablation_are_told_apart_and_drawn_against_the_value(small, tmp_path):
+    for value in (0, 0.1, 1):
+        cells = [cell | {"method": cell["method"].replace("e2llm", f"e2llm:expand={value}")} for cell in of(small, "squad")]
+        methods = {name.replace("e2llm", f"e2llm:expand={value}"): facts for name, facts in RUN["methods"].items()}
+        write(tmp_path / str(value), cells, RUN | {"model": f"expand={value}", "methods": methods})  # all read one pair, so one digest
+    written = make_report([tmp_path / str(value) for value in (0, 0.1, 1)], tmp_path / "report")
+    assert {"ablation-expand-squad.png", "ablation-expand-squad.svg"} <= {path.name for path in written}
+    drawing = (tmp_path / "report" / "figures" / "ablation-expand-squad.svg").read_text()
+    assert all(f"<!-- {text} -->" in drawing for text in ("expand", "e2llm:expand", "no-document", "full-text"))
+    assert "| no-document @ expand=0.1 | floor | 2 |" in (tmp_path / "report" / "tables" / "squad.md").read_text()
+
+
 def test_several_models_stand_in_one_report(small, tmp_path):
     for model in ("smol", "large"):
         worth = 1 if model == "smol" else 2
