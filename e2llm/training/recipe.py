@@ -16,6 +16,7 @@ from e2llm.training.data.sources import SourceSettings
 
 PARTS = ("adapter", "encoder", "decoder")
 DTYPES = ("float32", "bfloat16", "float16")
+RANK = 16  # of a new LoRA
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class PartSettings:
 
     Attributes:
         mode: "lora" (the paper) or "full".
-        rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder). The LoRA of a pair to go on from is made wider, never narrower,
-            and keeps its scale and dropout.
+        rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder); None for `RANK`, or for that of the pair to go on from, whose LoRA
+            is made wider, never narrower, and keeps its scale and dropout.
         alpha: LoRA scale; None for twice the rank.
         dropout: LoRA dropout. The dropout of the pretrained part itself is off: soft tokens are regressed, not regularised.
         targets: Some of the linear layers that LoRA reaches, by the names that their family gives them, such as [q_proj, v_proj]; None for all. Not
@@ -33,7 +34,7 @@ class PartSettings:
     """
 
     mode: str = "lora"
-    rank: int = 16
+    rank: int | None = None
     alpha: float | None = None
     dropout: float = 0.0
     targets: tuple[str, ...] | None = None
@@ -44,7 +45,8 @@ class PartSettings:
             raise UserError("`targets` (=[]) names no layer; name some, or leave it out for all linear layers.")
         if self.targets is not None and self.mode != "lora":
             raise UserError(f"`targets` (={[*self.targets]}) is for LoRA; leave it out where `mode` is {self.mode}.")
-        _check_least("rank", self.rank, 1)
+        if self.rank is not None:
+            _check_least("rank", self.rank, 1)
         _check_between("dropout", self.dropout, 0, 1)
         if self.alpha is not None and not self.alpha > 0:
             raise UserError(f"`alpha` (={self.alpha!r}) must be above 0; the usual is twice the rank.")

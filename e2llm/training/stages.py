@@ -31,7 +31,7 @@ from e2llm.training.collator import Collator
 from e2llm.training.data.sources import Source, open_source
 from e2llm.training.mixture import Mixture, stage_seed
 from e2llm.training.objective import Objective
-from e2llm.training.recipe import Recipe, Stage
+from e2llm.training.recipe import RANK, Recipe, Stage
 from e2llm.training.remembering import RememberedStates
 from e2llm.training.trainer import (
     COMPLETE_FILE,
@@ -214,22 +214,23 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     lora = [part for part in modes if part in trains and modes[part].mode == "lora"]
     if lora and not isinstance(model, PeftModel):
         targets = "|".join(_targets(model, part, modes[part].targets) for part in lora)
-        ranks = {rf"{part}\..*": modes[part].rank for part in lora}
-        alphas = {rf"{part}\..*": modes[part].alpha or 2 * modes[part].rank for part in lora}
+        ranks = {part: modes[part].rank or RANK for part in lora}
+        alphas = {part: modes[part].alpha or 2 * ranks[part] for part in lora}
         model = assembling.attach_lora(
             model,
-            rank=modes[lora[-1]].rank,
-            alpha=int(alphas[rf"{lora[-1]}\..*"]),
+            rank=ranks[lora[-1]],
+            alpha=int(alphas[lora[-1]]),
             dropout=modes[lora[-1]].dropout,
             target_modules=targets,
-            rank_pattern=ranks,
-            alpha_pattern=alphas,
+            rank_pattern={rf"{part}\..*": rank for part, rank in ranks.items()},
+            alpha_pattern={rf"{part}\..*": alpha for part, alpha in alphas.items()},
         )
     elif isinstance(model, PeftModel):
         for part in lora:
             if named := modes[part].targets:
                 raise UserError(f"`{part}.targets` (={[*named]}): the LoRA of the pair to go on from has places of its own; leave it out.")
-            assembling.widen_lora(model, part, modes[part].rank)
+            if rank := modes[part].rank:
+                assembling.widen_lora(model, part, rank)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     base.adapter.float()
     if device == "cpu" and dtype == torch.bfloat16:

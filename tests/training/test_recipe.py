@@ -35,10 +35,11 @@ def test_a_recipe_comes_back_from_yaml_and_from_json_as_it_was(fields, tmp_path)
     assert build(Recipe, json.loads(json.dumps(recipe.as_dict())), "recipe") == recipe
 
 
-def test_the_recipe_that_ships_is_read(monkeypatch):
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_recipes_that_ship_are_read(path, monkeypatch):
     monkeypatch.setenv("E2LLM_DATA", "/data")
-    recipe = Recipe.read(Path(__file__).parents[2] / "configs" / "smol.yaml")
-    assert recipe.sources[0].path == "/data/text_books"
+    recipe = Recipe.read(path)
+    assert all(source.path.startswith("/data/") if source.path else source.dataset for source in recipe.sources)
     assert all(isinstance(rate, float) for stage in recipe.stages for rate in stage.learning_rates.values())
 
 

@@ -210,6 +210,18 @@ def test_a_trained_pair_goes_on_with_a_wider_lora_where_the_recipe_asks_for_it(m
     E2LLM.from_pretrained(Path(recipe.output) / PAIR_FOLDER, dtype="float32", device="cpu").compress(tiny.TEXT)
 
 
+def test_a_recipe_that_names_no_rank_leaves_the_lora_that_it_goes_on_from_as_wide_as_it_is(make_recipe, finished):
+    _, _, folder = finished
+    model, _ = load(make_recipe(writing.stage(), pair={"model": str(folder)}, encoder={}, decoder={}))
+    assert {parameter.shape[0] for name, parameter in model.named_parameters() if "lora_A" in name} == {2}
+    new, _ = load(make_recipe(writing.stage(), encoder={}, decoder={"alpha": 8.0}))
+    assert {parameter.shape[0] for name, parameter in new.named_parameters() if "lora_A" in name} == {16}
+    assert {part_of(name): layer.scaling["default"] for name, layer in new.named_modules() if isinstance(layer, LoraLayer)} == {
+        "encoder": 2.0,
+        "decoder": 0.5,
+    }
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_trains_alone(make_recipe, task):
     recipe = make_recipe(writing.stage(steps=2, tasks={task: {}}))
