@@ -26,6 +26,7 @@ from e2llm.evaluation.results import read_results, where
 from e2llm.evaluation.tables import main_score, score_of
 from e2llm.methods import make_method
 from e2llm.model import E2LLMConfig
+from e2llm.pairs import find_pair
 from e2llm.training import stages
 from e2llm.training.curves import read_log
 from e2llm.training.data.records import QuestionRecord
@@ -108,7 +109,8 @@ def at_ratio(recipe: Recipe, ratio: float | str) -> Recipe:
 
 def in_chunks(recipe: Recipe, chunk_chars: int) -> Recipe:
     """Cut chunks of another size, and take as many of them per sample as hold the same text."""
-    factor = recipe.pair.get("chunk_chars", E2LLMConfig.chunk_chars) / check_count("values", chunk_chars, 1, "character")
+    own = E2LLMConfig.from_pretrained(find_pair(recipe.pair["model"])) if "model" in recipe.pair else E2LLMConfig
+    factor = recipe.pair.get("chunk_chars", own.chunk_chars) / check_count("values", chunk_chars, 1, "character")
 
     def scaled(chunks: tuple[int, int]) -> tuple[int, int]:
         return max(1, round(chunks[0] * factor)), max(1, round(chunks[1] * factor))

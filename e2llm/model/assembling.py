@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,23 @@ def processor_of(config: E2LLMConfig, tokenizer: Any, encoder_tokenizer: Any) ->
         window_chunks=config.window_chunks,
         ratio=config.ratio,
     )
+
+
+def set_defaults(config: E2LLMConfig, processor: E2LLMProcessor, fields: Mapping[str, Any]) -> None:
+    """Change how a pair compresses unless asked otherwise.
+
+    Args:
+        config, processor: Of the pair.
+        fields: Some of `chunk_chars`, `overlap_chars`, `window_chunks`, `ratio` and `expand`, with their values.
+
+    Raises:
+        UserError: The pair could not compress so.
+    """
+    for name, value in fields.items():
+        setattr(config, name, value)
+        if hasattr(processor, name):
+            setattr(processor, name, value)
+    _check_defaults(config, processor.chunker)
 
 
 def find_file(path: Any, file: str, **hub: Any) -> str | None:

@@ -17,6 +17,8 @@ from e2llm.training.data.sources import SourceSettings
 PARTS = ("adapter", "encoder", "decoder")
 DTYPES = ("float32", "bfloat16", "float16")
 RANK = 16  # of a new LoRA
+# Fields of `E2LLMConfig` that may change in a pair to go on from, since they need no other weights.
+DEFAULTS = ("chunk_chars", "overlap_chars", "window_chunks", "ratio", "expand")
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ class Recipe:
         stages: In order; each begins with the best checkpoint of the one before.
         sources: Where training records come from.
         validation: Where validation records come from; none for `validation_fraction` of each training source, by document.
-        pair: Fields of a new pair: `encoder`, `decoder`, `adapter`, `pooling`, ...; or `model`, a pair to go on from.
+        pair: Fields of a new pair: `encoder`, `decoder`, `adapter`, `pooling`, ...; or `model`, a pair to go on from, and how it is to compress from
+            now on (`chunk_chars`, `overlap_chars`, `window_chunks`, `ratio`, `expand`).
         encoder, decoder: How these two are trained.
         loss: "mean" for the mean over the batch's answer tokens, "sum" for the paper's sum over a sample's.
         keep_embedding: Weight of the loss that holds the encoder's sentence embedding, which ranks chunks, to the untouched encoder's.
@@ -205,10 +208,8 @@ class Recipe:
             raise UserError("`sources` must hold at least one source of records.")
         if not {"model"} <= self.pair.keys() and not {"encoder", "decoder"} <= self.pair.keys():
             raise UserError("`pair` must name `model` (a pair to go on from), or `encoder` and `decoder` for a new one.")
-        if "model" in self.pair and len(self.pair) > 1:
-            raise UserError(
-                f"`pair` names `model`, which has fields of its own; leave out {', '.join(name for name in self.pair if name != 'model')}."
-            )
+        for name in self.pair if "model" in self.pair else ():
+            check_choice("pair", name, ["model", *DEFAULTS])
         for name in ("validation_samples", "log_every"):
             _check_least(name, getattr(self, name), 1)
         for name in ("keep_embedding", "max_grad_norm"):

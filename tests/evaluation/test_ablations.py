@@ -197,6 +197,13 @@ def test_chunking_reads_the_trained_pair_in_fixed_and_in_semantic_chunks(done, r
     assert scores[0] != scores[1]
 
 
+def test_chunks_of_another_size_hold_the_text_that_those_of_the_pair_to_go_on_from_held(recipe):
+    trained = replace(recipe, pair={"model": "smol"})  # chunks of 512 characters
+    own = in_chunks(trained, 1024)
+    assert own.pair == {"model": "smol", "chunk_chars": 1024}
+    assert own.stages[1].chunks == tuple(max(1, round(n / 2)) for n in recipe.stages[1].chunks)
+
+
 def test_a_recipe_that_goes_on_from_a_pair_expands_that_pair(recipe):
     assert ablations.trained_pair(replace(recipe, output="nowhere", pair={"model": "smol"})) == "smol"
 

@@ -93,7 +93,10 @@ def test_a_missing_field_is_named(fields, field):
         ({"stages": []}, "`stages`"),
         ({"sources": []}, "`sources`"),
         ({"pair": {"encoder": "a"}}, "`pair`"),
-        ({"pair": {"model": "smol", "ratio": 4}}, "leave out ratio"),
+        (
+            {"pair": {"model": "smol", "adapter": "mlp"}},
+            "`pair` (='adapter') must be one of model, chunk_chars, overlap_chars, window_chunks, ratio, expand",
+        ),
         ({"loss": "median"}, "`loss`"),
         ({"dtype": "float33"}, "`dtype` (='float33')"),
         ({"save_dtype": "int8"}, "`save_dtype`"),

@@ -210,6 +210,18 @@ def test_a_trained_pair_goes_on_with_a_wider_lora_where_the_recipe_asks_for_it(m
     E2LLM.from_pretrained(Path(recipe.output) / PAIR_FOLDER, dtype="float32", device="cpu").compress(tiny.TEXT)
 
 
+def test_a_trained_pair_goes_on_with_other_chunks_and_another_ratio(make_recipe, finished):
+    _, _, folder = finished
+    recipe = make_recipe(writing.stage(steps=2), pair={"model": str(folder), "chunk_chars": 60, "ratio": "chunk", "expand": 1})
+    run(recipe)
+    pair = E2LLM.from_pretrained(Path(recipe.output) / PAIR_FOLDER, dtype="float32", device="cpu")
+    assert (pair.config.chunk_chars, pair.config.ratio, pair.config.expand) == (60, "chunk", 1)
+    document = pair.compress(tiny.TEXT)
+    assert document.n_soft == len(document.chunks) > len(E2LLM.from_pretrained(folder, dtype="float32", device="cpu").compress(tiny.TEXT).chunks)
+    with pytest.raises(UserError, match=r"`overlap` \(=1000\)"):
+        load(make_recipe(writing.stage(), pair={"model": str(folder), "overlap_chars": 1000}))
+
+
 def test_a_recipe_that_names_no_rank_leaves_the_lora_that_it_goes_on_from_as_wide_as_it_is(make_recipe, finished):
     _, _, folder = finished
     model, _ = load(make_recipe(writing.stage(), pair={"model": str(folder)}, encoder={}, decoder={}))
