@@ -127,10 +127,10 @@ def make_tables(results: Results, seed: int = 0, compare: str = "") -> list[Tabl
 
 
 def main_score(cells: Sequence[Cell]) -> str | None:
-    """Return what a benchmark is known by: G-mean where there is ROUGE, else its first score."""
+    """Return what a benchmark is known by: G-mean where there is ROUGE, F1 where there is that, else its first score."""
     scores = next((list(cell["scores"]) for cell in cells if "skipped" not in cell), [])
     names = summary_names(scores)
-    return "gmean" if "gmean" in names else names[0] if names else None
+    return next((name for name in ("gmean", "f1", *names) if name in names), None)
 
 
 def groups_of(cells: Sequence[Cell]) -> list[str]:

@@ -12,7 +12,7 @@ from e2llm.benchmarks import BENCHMARKS
 from e2llm.errors import MissingPackageError, UserError
 from e2llm.evaluation.report import make_report
 from e2llm.evaluation.results import Results, Writer
-from e2llm.evaluation.tables import Table, Value, make_tables
+from e2llm.evaluation.tables import Table, Value, main_score, make_tables
 
 RUN = {
     "model": "smol",
@@ -164,6 +164,14 @@ def test_a_method_to_compare_that_is_not_there_is_told(small, tmp_path):
     write(tmp_path / "results", small.cells)
     with pytest.raises(UserError, match=r"`compare` \(='e2lm'\).*e2llm"):
         make_report([tmp_path / "results"], tmp_path / "report", compare="e2lm")
+
+
+@pytest.mark.parametrize(
+    ("scores", "main"),
+    [(("precision", "recall", "f1", "nats"), "f1"), (("rouge1", "rouge2", "rougeL"), "gmean"), (("needle", "contains"), "needle"), ((), None)],
+)
+def test_a_benchmark_is_known_by_one_score(scores, main):
+    assert main_score([cell("e2llm", "any", "0", {}, scores=dict.fromkeys(scores, 1.0))]) == main
 
 
 def test_nats_stand_by_place_inside_the_chunk(small):
