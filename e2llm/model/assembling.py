@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,27 @@ def attach_lora(model: E2LLMForCausalLM, rank: int = 16, alpha: int = 32, dropou
     """
     settings = {"target_modules": LORA_TARGETS, "modules_to_save": ["adapter"], "task_type": "CAUSAL_LM", **options}
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **settings))
+
+
+def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: float) -> None:
+    """Put LoRA on a part of a pair whose LoRA is on the other part alone; at first it changes nothing that the pair computes.
+
+    Args:
+        model: The pair under PEFT.
+        part: "encoder" or "decoder".
+        targets: Pattern of the layers that it reaches.
+        rank, alpha: Its rank and scale.
+    """
+    name = model.active_adapter
+    config = model.peft_config[name]
+    before = config.target_modules
+    if not isinstance(before, str):  # the ends of the layers' names
+        before = rf"(.*\.)?({'|'.join(map(re.escape, before))})"
+    config.rank_pattern = {**config.rank_pattern, rf"{part}\..*": rank}
+    config.alpha_pattern = {**config.alpha_pattern, rf"{part}\..*": alpha}
+    config.target_modules = targets  # PEFT puts LoRA on what this names and leaves the rest as it is
+    model.base_model.inject_adapter(model.get_base_model(), name)
+    config.target_modules = f"{before}|{targets}"
 
 
 def widen_lora(model: PeftModel, part: str, rank: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
@@ -228,10 +229,15 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
         )
     elif isinstance(model, PeftModel):
         for part in lora:
-            if named := modes[part].targets:
+            settings = modes[part]
+            if not any(isinstance(module, LoraLayer) for module in model.get_base_model().get_submodule(part).modules()):
+                rank = settings.rank or RANK
+                assembling.extend_lora(model, part, _targets(model.get_base_model(), part, settings.targets), rank, settings.alpha or 2 * rank)
+                continue
+            if named := settings.targets:
                 raise UserError(f"`{part}.targets` (={[*named]}): the LoRA of the pair to go on from has places of its own; leave it out.")
-            if rank := modes[part].rank:
-                assembling.widen_lora(model, part, rank)
+            if settings.rank:
+                assembling.widen_lora(model, part, settings.rank)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     base.adapter.float()
     if device == "cpu" and dtype == torch.bfloat16:

@@ -210,6 +210,27 @@ def test_a_trained_pair_goes_on_with_a_wider_lora_where_the_recipe_asks_for_it(m
     E2LLM.from_pretrained(Path(recipe.output) / PAIR_FOLDER, dtype="float32", device="cpu").compress(tiny.TEXT)
 
 
+def test_a_pair_whose_encoder_alone_has_lora_goes_on_with_lora_on_its_decoder_too(make_recipe):
+    rates = {"adapter": 1e-2, "encoder": 1e-2}
+    first = make_recipe(writing.stage(steps=2, learning_rates=rates), output="first")
+    run(first)
+    folder = Path(first.output) / PAIR_FOLDER
+    pair = E2LLM.from_pretrained(folder, dtype="float32", device="cpu")
+    recipe = make_recipe(writing.stage(steps=2), pair={"model": str(folder)}, decoder={"rank": 3, "targets": ["q_proj"]}, output="second")
+    model, _ = load(recipe)
+    factors = {name: parameter for name, parameter in model.named_parameters() if "lora_A" in name}
+    assert {(part_of(name), factor.shape[0]) for name, factor in factors.items()} == {("encoder", 2), ("decoder", 3)}
+    assert {name.split(".")[-4] for name in factors if part_of(name) == "decoder"} == {"q_proj"}
+    saved = load_file(folder / "lora" / "adapter_model.safetensors")
+    assert all(torch.equal(saved[name.replace(".default", "")], factor) for name, factor in factors.items() if part_of(name) == "encoder")
+    assert not any(parameter.any() for name, parameter in model.named_parameters() if "lora_B" in name and part_of(name) == "decoder")
+    run(recipe)
+    again = E2LLM.from_pretrained(Path(recipe.output) / PAIR_FOLDER, dtype="float32", device="cpu")
+    before, after = (dict(one.base.decoder.named_parameters()) for one in (pair, again))
+    changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"q_proj"}
+
+
 def test_a_trained_pair_goes_on_with_other_chunks_and_another_ratio(make_recipe, finished):
     _, _, folder = finished
     recipe = make_recipe(writing.stage(steps=2), pair={"model": str(folder), "chunk_chars": 60, "ratio": "chunk", "expand": 1})
