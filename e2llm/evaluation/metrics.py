@@ -131,6 +131,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
 SUMMARIES: dict[str, tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]] = {
     "gmean": (("rouge1", "rouge2", "rougeL"), lambda values: np.prod(values.mean(-1), 0) ** (1 / 3)),
     "perplexity": (("nats",), lambda values: np.exp(values.mean(-1)[0])),
+    "nats_per_token": (("nats_of_tokens", "n_tokens"), lambda values: values[0].sum(-1) / values[1].sum(-1)),
 }
 # Where less is better.
 LOWER_IS_BETTER = ("perplexity", "nats")
@@ -146,7 +147,7 @@ def summarise(name: str, samples: Sequence[Mapping[str, float]], seed: int = 0) 
     """Return a summary of samples' scores with the ends of its 95 % bootstrap interval (percentiles of 1,000 seeded resamples).
 
     Args:
-        name: A score, "gmean" or "perplexity".
+        name: A score, or a name in `SUMMARIES`.
         samples: The scores of each sample; at least one.
         seed: Of the resampling.
     """
@@ -158,7 +159,7 @@ def difference(name: str, samples: Sequence[Mapping[str, float]], others: Sequen
     """Return how far a summary of samples' scores stands above that of others, with the ends of its 95 % bootstrap interval.
 
     Args:
-        name: A score, "gmean" or "perplexity".
+        name: A score, or a name in `SUMMARIES`.
         samples, others: The scores of the same samples by two methods, in one order; what is drawn again is drawn of both.
         seed: Of the resampling.
     """

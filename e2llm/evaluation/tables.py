@@ -256,10 +256,11 @@ def _places(results: Results, seed: int) -> Table:
     rows: list[tuple[Content, ...]] = []
     for spec, role in methods_of(results).items():
         own = [nats_by_place(cell) for cell in place_cells(results) if cell["method"] == spec]
-        means = [[{"nats": float(np.concatenate(places[part]).mean())} for places in own if any(map(len, places[part]))] for part in parts.values()]
+        in_parts = [[np.concatenate(places[part]) for places in own if any(map(len, places[part]))] for part in parts.values()]
+        sums = [[{"nats_of_tokens": nats.sum(), "n_tokens": len(nats)} for nats in documents] for documents in in_parts]
         if own:
-            rows.append((spec, role, len(own), *(Value(*summarise("nats", samples, seed)) if samples else None for samples in means)))
-    note = "Nats per token of each document, averaged over documents, with 95 % bootstrap intervals."
+            rows.append((spec, role, len(own), *(Value(*summarise("nats_per_token", of, seed)) if of else None for of in sums)))
+    note = "Nats per token of all documents, with 95 % bootstrap intervals over documents."
     return Table("nats-in-chunk", "Restating a text: nats by place inside the chunk", ("method", "role", "n", *parts), tuple(rows), note)
 
 
