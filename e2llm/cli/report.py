@@ -15,7 +15,7 @@ def report(
         str,
         typer.Option(
             "--compare",
-            help="The method to set against every other, sample by sample. Default: the first that is neither floor, ceiling nor rival.",
+            help="The method to set against every other, sample by sample. Default: the first of E2LLM's.",
         ),
     ] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,

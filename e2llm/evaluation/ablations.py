@@ -110,7 +110,8 @@ def at_ratio(recipe: Recipe, ratio: float | str) -> Recipe:
 def in_chunks(recipe: Recipe, chunk_chars: int) -> Recipe:
     """Cut chunks of another size, and take as many of them per sample as hold the same text."""
     own = E2LLMConfig.from_pretrained(find_pair(recipe.pair["model"])) if "model" in recipe.pair else E2LLMConfig
-    factor = recipe.pair.get("chunk_chars", own.chunk_chars) / check_count("values", chunk_chars, 1, "character")
+    before = check_count("chunk_chars", recipe.pair.get("chunk_chars", own.chunk_chars), 1, "character")
+    factor = before / check_count("values", chunk_chars, 1, "character")
 
     def scaled(chunks: tuple[int, int]) -> tuple[int, int]:
         return max(1, round(chunks[0] * factor)), max(1, round(chunks[1] * factor))
@@ -215,7 +216,7 @@ def trained_pair(recipe: Recipe) -> str:
     path = Path(recipe.output) / PAIR_FOLDER
     if path.is_dir():
         return str(path)
-    if "model" in recipe.pair:
+    if recipe.pair.keys() == {"model"}:
         return str(recipe.pair["model"])
     raise UserError(f"`recipe`: `{path}` is not there, and this ablation reads a trained pair; train it first: e2llm train RECIPE.")
 

@@ -110,7 +110,9 @@ def ablation(name: str, main: str, cells: Sequence[Cell], seed: int) -> Figure:
     lines: dict[str, list[Cell]] = {}
     for cell in cells:
         # The same method of every variant is one line, also where it names the value.
-        lines.setdefault(cell["method"].removesuffix(f" @ {cell['model']}").replace(cell["model"], name), []).append(cell)
+        spec = cell["method"].removesuffix(f" @ {cell['model']}")
+        line = ":".join(name if part == "=".join(variant_of(cell)) else part for part in spec.split(":"))
+        lines.setdefault(line, []).append(cell)
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axis = figure.subplots()
     for style, (spec, own) in zip(_styles(len(lines)), lines.items(), strict=True):

@@ -23,7 +23,7 @@ def make_report(folders: Sequence[Path], output: Path, seed: int = 0, compare: s
         folders: Folders of results; where they are of several models, methods carry the model's name.
         output: Folder to write; earlier reports in it are replaced.
         seed: Of the bootstrap.
-        compare: The method whose scores are set against every other's, sample by sample; "" for the first that is neither floor, ceiling nor rival.
+        compare: The method whose scores are set against every other's, sample by sample; "" for the first of E2LLM's.
 
     Returns:
         The files that were written.
@@ -67,15 +67,24 @@ def make_report(folders: Sequence[Path], output: Path, seed: int = 0, compare: s
 
 
 def _join(parts: list[Results]) -> Results:
-    """Put the results of several folders into one; what several folders of one model hold counts once."""
-    several = len({(run["digest"], run["model"]) for part in parts for run in part.runs}) > 1
+    """Put the results of several folders into one.
+
+    What several folders of one model hold counts once: the last that was measured. Where there are several models, methods carry the name of theirs,
+    with the beginning of its digest where two share the name.
+    """
+    models = {(run["model"], run["digest"]) for part in parts for run in part.runs}
+    names = [name for name, _ in models]
     joined = Results()
     cells: dict[tuple[str, str], Cell] = {}
     for part in parts:
-        model = part.runs[0]["model"] if part.runs else ""
-        mark = f" @ {model}" if several else ""
+        name, digest = (part.runs[0][field] for field in ("model", "digest"))
+        model = name if names.count(name) == 1 else f"{name} {digest[:6]}"
+        mark = f" @ {model}" if len(models) > 1 else ""
         joined.runs += [run | {"methods": {spec + mark: facts for spec, facts in run["methods"].items()}} for run in part.runs]
-        cells |= {(model, key(cell)): cell | {"method": cell["method"] + mark, "model": model} for cell in part.cells}
+        for cell in part.cells:
+            place = (model, key(cell))
+            if place not in cells or "skipped" not in cell:
+                cells[place] = cell | {"method": cell["method"] + mark, "model": model}
         joined.missing |= part.missing
     joined.cells = list(cells.values())
     return joined

@@ -110,9 +110,9 @@ def make_tables(results: Results, seed: int = 0, compare: str = "") -> list[Tabl
     """Return all tables.
 
     They are scores and costs by benchmark, the main score by every group that has several values, the main score of the method `compare` (by default
-    the first that is neither floor, ceiling nor rival) less that of every other, nats by place inside the chunk, and costs by length.
+    the first of E2LLM's) less that of every other, nats by place inside the chunk, and costs by length.
     """
-    compare = compare or next((spec for spec, role in methods_of(results).items() if not role), "")
+    compare = compare or next((spec for spec in methods_of(results) if spec.startswith("e2llm")), "")
     tables = []
     for benchmark in ordered(cell["benchmark"] for cell in results.cells):
         cells = [cell for cell in results.cells if cell["benchmark"] == benchmark]
@@ -152,7 +152,7 @@ def cost_cells(results: Results) -> list[Cell]:
 
 def variant_of(cell: Cell) -> tuple[str, ...]:
     """Return the name of the ablation that a cell is of, and the value; nothing where it is of none. `ablate` names its pairs so."""
-    named = re.fullmatch(r"([a-z-]+)=(.+)", cell.get("model") or "")
+    named = re.match(r"([a-z-]+)=(\S+)", cell.get("model") or "")
     return named.groups() if named else ()
 
 
@@ -178,9 +178,18 @@ def ordered(names: object) -> list:
 
 def score_of(name: str, cells: Sequence[Cell], seed: int) -> Value | None:
     """Summarise a score over the cells that have it; None where none has."""
-    needed = SUMMARIES.get(name, ((name,), None))[0]
-    samples = [cell["scores"] for cell in cells if "skipped" not in cell and all(score in cell["scores"] for score in needed)]
+    samples = list(scores_by_sample(name, cells).values())
     return Value(*summarise(name, samples, seed)) if samples else None
+
+
+def scores_by_sample(name: str, cells: Sequence[Cell]) -> dict[tuple[str, ...], dict[str, float]]:
+    """Return the scores of the cells that have what a summary needs, by what tells their method and sample from others."""
+    needed = SUMMARIES.get(name, ((name,), None))[0]
+    return {
+        (cell["method"], *_sample(cell)): cell["scores"]
+        for cell in cells
+        if "skipped" not in cell and all(score in cell["scores"] for score in needed)
+    }
 
 
 def _scores(benchmark: str, cells: list[Cell], results: Results, seed: int) -> Table:
@@ -212,11 +221,11 @@ def _retention(main: str, own: list[Cell], cells: list[Cell], results: Results, 
     roles = methods_of(results)
     done, others = ([cell for cell in part if "skipped" not in cell] for part in (own, cells))
     others = [cell for cell in others if cell.get("model") == own[0].get("model")]
-    by_role = {role: {cell["sample"]: cell for cell in others if roles[cell["method"]] == role} for role in ("floor", "ceiling")}
-    common = [cell for cell in done if all(cell["sample"] in own for own in by_role.values())]
+    by_role = {role: {_sample(cell): cell for cell in others if roles[cell["method"]] == role} for role in ("floor", "ceiling")}
+    common = [cell for cell in done if all(_sample(cell) in own for own in by_role.values())]
     if not common:
         return None
-    ends = [score_of(main, [own[cell["sample"]] for cell in common], seed) for own in by_role.values()]
+    ends = [score_of(main, [own[_sample(cell)] for cell in common], seed) for own in by_role.values()]
     score = score_of(main, common, seed)
     return retention(score.value, ends[0].value, ends[1].value) if score and ends[0] and ends[1] else None
 
@@ -235,15 +244,14 @@ def _by_group(benchmark: str, group: str, main: str, cells: list[Cell], results:
 
 
 def _differences(benchmark: str, main: str, cells: list[Cell], results: Results, compare: str, seed: int) -> Table:
-    scores: dict[str, dict[tuple, dict]] = {}
-    for cell in cells:
-        if "skipped" not in cell:
-            scores.setdefault(cell["method"], {})[cell["sample"], cell["digest"]] = cell["scores"]
+    by_method: dict[str, dict[tuple[str, ...], dict[str, float]]] = {}
+    for (spec, *sample), scores in scores_by_sample(main, cells).items():
+        by_method.setdefault(spec, {})[tuple(sample)] = scores
     rows: list[tuple[Content, ...]] = []
     for spec, role in methods_of(results).items():
-        common = [sample for sample in scores.get(compare, {}) if spec != compare and sample in scores.get(spec, {})]
+        common = [sample for sample in by_method.get(compare, {}) if spec != compare and sample in by_method.get(spec, {})]
         if common:
-            own, other = ([scores[name][sample] for sample in common] for name in (compare, spec))
+            own, other = ([by_method[name][sample] for sample in common] for name in (compare, spec))
             ends = [Value(*summarise(main, part, seed)) for part in (other, own)]
             rows.append((spec, role, len(common), *ends, Value(*difference(main, own, other, seed))))
     columns = ("method", "role", "n", main, compare, f"{compare} minus it")
@@ -280,6 +288,11 @@ def _costs(cost: str, results: Results) -> Table:
     return Table(name, f"cost: {cost}", ("method", "role", *(f"{n:,}" for n in lengths), "exponent"), tuple(rows), note)
 
 
+def _sample(cell: Cell) -> tuple[str, str]:
+    """Return what tells a sample from every other: seeds share names."""
+    return cell["sample"], cell["digest"]
+
+
 def _why(cells: Sequence[Cell]) -> str | None:
     """Return in a word why cells could not run: window, memory or time."""
     return next((str(cell["skipped"]).partition(":")[0] for cell in cells if "skipped" in cell), None)
@@ -287,10 +300,12 @@ def _why(cells: Sequence[Cell]) -> str | None:
 
 def group_key(value: object) -> tuple:
     """Sort numbers as numbers, buckets such as "6-12K" by where they begin, and none at the end."""
-    try:
-        return (0, float(str(value).replace("K", "").replace("+", "").split("-")[0]), "")
-    except ValueError:
-        return (1, 0.0, str(value))
+    for number in (str(value), str(value).replace("K", "").replace("+", "").split("-")[0]):
+        try:
+            return (0, float(number), "")
+        except ValueError:
+            continue
+    return (1, 0.0, str(value))
 
 
 def _mean(values: Sequence[float]) -> float | None:

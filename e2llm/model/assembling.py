@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import GenerationConfig
 from transformers.utils import cached_file
 
-from e2llm.checks import check_choice, check_ratio
+from e2llm.checks import check_choice, check_count, check_ratio
 from e2llm.chunking import Chunker
 from e2llm.errors import UserError
 from e2llm.model import bases
@@ -176,6 +176,10 @@ def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: flo
     config.alpha_pattern = {**config.alpha_pattern, rf"{part}\..*": alpha}
     config.target_modules = targets  # PEFT puts LoRA on what this names and leaves the rest as it is
     model.base_model.inject_adapter(model.get_base_model(), name)
+    for module in model.get_base_model().get_submodule(part).modules():
+        if isinstance(module, LoraLayer):  # in float32, as where LoRA is attached or loaded
+            module.lora_A.float()
+            module.lora_B.float()
     config.target_modules = f"{before}|{targets}"
 
 
@@ -295,10 +299,9 @@ def find_file(path: Any, file: str, **hub: Any) -> str | None:
 def _check_defaults(config: E2LLMConfig, chunker: Chunker) -> None:
     """Raise `UserError` where a pair could not compress with its own defaults; the chunker has checked its own."""
     check_ratio(config.ratio)
-    if config.window_chunks < 1 or (config.window_chunks > 1 and chunker.overlap):
-        raise UserError(f"`window_chunks` (={config.window_chunks}) must be at least 1, and 1 where chunks overlap (={chunker.overlap} characters).")
-    if config.expand < 0:
-        raise UserError(f"`expand` (={config.expand}) must be at least 0 chunks.")
+    if check_count("window_chunks", config.window_chunks, 1, "chunk") > 1 and chunker.overlap:
+        raise UserError(f"`window_chunks` (={config.window_chunks}) must be 1 where chunks overlap (={chunker.overlap} characters).")
+    check_count("expand", config.expand, 0, "chunks")
     if not 0 <= config.seed < 2**63:
         raise UserError(f"`seed` (={config.seed}) must be at least 0 and less than 2**63.")
 

@@ -208,8 +208,9 @@ class Recipe:
             raise UserError("`sources` must hold at least one source of records.")
         if not {"model"} <= self.pair.keys() and not {"encoder", "decoder"} <= self.pair.keys():
             raise UserError("`pair` must name `model` (a pair to go on from), or `encoder` and `decoder` for a new one.")
-        for name in self.pair if "model" in self.pair else ():
-            check_choice("pair", name, ["model", *DEFAULTS])
+        fixed = [name for name in self.pair if "model" in self.pair and name not in ("model", *DEFAULTS)]
+        if fixed:
+            raise UserError(f"`pair` names `model`, which it goes on from with its own {', '.join(fixed)}; what may change is {', '.join(DEFAULTS)}.")
         for name in ("validation_samples", "log_every"):
             _check_least(name, getattr(self, name), 1)
         for name in ("keep_embedding", "max_grad_norm"):

@@ -208,7 +208,7 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
         config = E2LLMConfig.from_pretrained(path)
         model: E2LLMForCausalLM | PeftModel = assembling.load_trainable(path, config, **options)
         processor = assembling.load_processor(path, config)
-        assembling.set_defaults(config, processor, fields)
+        assembling.set_defaults((model.get_base_model() if isinstance(model, PeftModel) else model).config, processor, fields)
     else:
         model, processor = assembling.assemble(fields.pop("encoder"), fields.pop("decoder"), **fields, **options)
     modes = {"encoder": recipe.encoder, "decoder": recipe.decoder}

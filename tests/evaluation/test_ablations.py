@@ -206,6 +206,8 @@ def test_chunks_of_another_size_hold_the_text_that_those_of_the_pair_to_go_on_fr
 
 def test_a_recipe_that_goes_on_from_a_pair_expands_that_pair(recipe):
     assert ablations.trained_pair(replace(recipe, output="nowhere", pair={"model": "smol"})) == "smol"
+    with pytest.raises(UserError, match="train it first"):
+        ablations.trained_pair(replace(recipe, output="nowhere", pair={"model": "smol", "chunk_chars": 1024}))
 
 
 # The search

@@ -12,7 +12,7 @@ from e2llm.benchmarks import BENCHMARKS
 from e2llm.errors import MissingPackageError, UserError
 from e2llm.evaluation.report import make_report
 from e2llm.evaluation.results import Results, Writer
-from e2llm.evaluation.tables import Table, Value, main_score, make_tables
+from e2llm.evaluation.tables import Table, Value, group_key, main_score, make_tables
 
 RUN = {
     "model": "smol",
@@ -174,11 +174,36 @@ def test_a_benchmark_is_known_by_one_score(scores, main):
     assert main_score([cell("e2llm", "any", "0", {}, scores=dict.fromkeys(scores, 1.0))]) == main
 
 
-def test_nats_stand_by_place_inside_the_chunk(small):
-    # Chunks of one and of two tokens with 1, and 2 and 3 nats: the first is the start of its chunk and nothing else.
+def test_nats_stand_by_place_inside_the_chunk_and_every_token_counts_once(small):
+    # Chunks of one and of two tokens with 1, and 2 and 3 nats: the first is the start of its chunk and nothing else. Then one of a token with 9.
+    small.cells.append(cell("e2llm", "reconstruction", "1", {"length": 100}, scores={"f1": 5, "nats": 9.0}, token_nats=[9.0], chunk_starts=[0]))
     row = table(small, "nats-in-chunk")["e2llm"]
-    assert (row["first twentieth"].value, row["last twentieth"]) == ((1 + 2) / 2, None)
+    assert (row["first twentieth"].value, row["last twentieth"]) == ((1 + 2 + 9) / 3, None)
     assert row["between"].value == 3
+
+
+def test_retention_and_differences_are_of_the_same_documents(small):
+    # Another seed's samples have the same names and other documents.
+    others = [cell | {"digest": "other", "scores": {"f1": 90}} for cell in of(small, "squad") if "scores" in cell and cell["sample"] == "0"]
+    small.cells.extend(others)
+    assert table(small, "squad")["no-document"]["retention"] == 0
+    assert table(small, "squad-differences")["no-document"]["n"] == 3
+
+
+def test_a_cell_without_the_main_score_is_left_out_of_differences(small):
+    measured = [cell for cell in of(small, "squad") if "scores" in cell]
+    small.cells = [*measured, *(cell | {"scores": {"exact_match": 1}, "sample": "9"} for cell in measured)]
+    assert table(small, "squad-differences")["no-document"]["n"] == 2
+
+
+def test_the_values_of_an_ablation_are_in_their_order():
+    assert sorted(["10", "1e-07", "0", "chunk", "1e-09", "0.1"], key=group_key) == ["0", "1e-09", "1e-07", "0.1", "10", "chunk"]
+    assert sorted(["12-18K", "6-12K", "24K+"], key=group_key) == ["6-12K", "12-18K", "24K+"]
+
+
+def test_what_is_compared_is_e2llm_where_a_rival_without_a_role_comes_first(small):
+    results = Results([RUN | {"methods": {"yarn": {"role": "", "settings": {}}, **RUN["methods"]}}], small.cells)
+    assert "e2llm minus it" in table(results, "squad-differences")["no-document"]
 
 
 def test_what_two_folders_of_one_model_both_hold_counts_once(small, tmp_path):
@@ -188,15 +213,33 @@ def test_what_two_folders_of_one_model_both_hold_counts_once(small, tmp_path):
     assert "| e2llm |  | 2 |" in (tmp_path / "report" / "tables" / "squad.md").read_text()
 
 
+def test_a_cell_that_was_measured_stands_before_one_that_could_not_run(small, tmp_path):
+    skipped = [{**cell, "skipped": "time: too long"} for cell in of(small, "squad")]
+    write(tmp_path / "fast", of(small, "squad"))
+    write(tmp_path / "slow", skipped)
+    make_report([tmp_path / "fast", tmp_path / "slow"], tmp_path / "report")
+    assert "| e2llm |  | 2 |" in (tmp_path / "report" / "tables" / "squad.md").read_text()
+
+
+def test_two_pairs_of_one_name_are_two(small, tmp_path):
+    for digest in ("a" * 64, "b" * 64):
+        write(tmp_path / digest, of(small, "squad"), RUN | {"digest": digest})
+    make_report([tmp_path / ("a" * 64), tmp_path / ("b" * 64)], tmp_path / "report")
+    text = (tmp_path / "report" / "tables" / "squad.md").read_text()
+    assert all(f"| e2llm @ smol {mark} |  | 2 |" in text for mark in ("aaaaaa", "bbbbbb"))
+
+
 def test_variants_of_an_ablation_are_told_apart_and_drawn_against_the_value(small, tmp_path):
     for value in (0, 0.1, 1):
         cells = [cell | {"method": cell["method"].replace("e2llm", f"e2llm:expand={value}")} for cell in of(small, "squad")]
+        cells += [cell | {"method": "rag:expand=16"} for cell in of(small, "squad") if cell["method"] == "no-document"]  # a rival that stays the same
         methods = {name.replace("e2llm", f"e2llm:expand={value}"): facts for name, facts in RUN["methods"].items()}
+        methods["rag:expand=16"] = {"role": "equal budget", "settings": {}}
         write(tmp_path / str(value), cells, RUN | {"model": f"expand={value}", "methods": methods})  # all read one pair, so one digest
     written = make_report([tmp_path / str(value) for value in (0, 0.1, 1)], tmp_path / "report")
     assert {"ablation-expand-squad.png", "ablation-expand-squad.svg"} <= {path.name for path in written}
     drawing = (tmp_path / "report" / "figures" / "ablation-expand-squad.svg").read_text()
-    assert all(f"<!-- {text} -->" in drawing for text in ("expand", "e2llm:expand", "no-document", "full-text"))
+    assert all(f"<!-- {text} -->" in drawing for text in ("expand", "e2llm:expand", "no-document", "full-text", "rag:expand=16"))
     assert "| no-document @ expand=0.1 | floor | 2 |" in (tmp_path / "report" / "tables" / "squad.md").read_text()
 
 

@@ -95,7 +95,7 @@ def test_a_missing_field_is_named(fields, field):
         ({"pair": {"encoder": "a"}}, "`pair`"),
         (
             {"pair": {"model": "smol", "adapter": "mlp"}},
-            "`pair` (='adapter') must be one of model, chunk_chars, overlap_chars, window_chunks, ratio, expand",
+            "which it goes on from with its own adapter; what may change is chunk_chars, overlap_chars",
         ),
         ({"loss": "median"}, "`loss`"),
         ({"dtype": "float33"}, "`dtype` (='float33')"),

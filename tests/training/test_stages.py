@@ -224,6 +224,8 @@ def test_a_pair_whose_encoder_alone_has_lora_goes_on_with_lora_on_its_decoder_to
     saved = load_file(folder / "lora" / "adapter_model.safetensors")
     assert all(torch.equal(saved[name.replace(".default", "")], factor) for name, factor in factors.items() if part_of(name) == "encoder")
     assert not any(parameter.any() for name, parameter in model.named_parameters() if "lora_B" in name and part_of(name) == "decoder")
+    short, _ = load(dataclasses.replace(recipe, dtype="bfloat16"))
+    assert {parameter.dtype for name, parameter in short.named_parameters() if "lora_" in name} == {torch.float32}
     run(recipe)
     again = E2LLM.from_pretrained(Path(recipe.output) / PAIR_FOLDER, dtype="float32", device="cpu")
     before, after = (dict(one.base.decoder.named_parameters()) for one in (pair, again))
@@ -239,8 +241,32 @@ def test_a_trained_pair_goes_on_with_other_chunks_and_another_ratio(make_recipe,
     assert (pair.config.chunk_chars, pair.config.ratio, pair.config.expand) == (60, "chunk", 1)
     document = pair.compress(tiny.TEXT)
     assert document.n_soft == len(document.chunks) > len(E2LLM.from_pretrained(folder, dtype="float32", device="cpu").compress(tiny.TEXT).chunks)
-    with pytest.raises(UserError, match=r"`overlap` \(=1000\)"):
-        load(make_recipe(writing.stage(), pair={"model": str(folder), "overlap_chars": 1000}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("overlap_chars", 1000, r"`overlap` \(=1000\)"),
+        ("chunk_chars", "512", "`size`"),
+        ("expand", "many", "`expand`"),
+        ("expand", 1.5, "`expand`"),
+        ("window_chunks", "two", "`window_chunks`"),
+        ("ratio", "half", "`ratio`"),
+        ("adapter", "mlp", "goes on from"),
+    ],
+)
+def test_what_a_trained_pair_cannot_go_on_with_is_told(make_recipe, finished, field, value, message):
+    with pytest.raises(UserError, match=message):
+        load(make_recipe(writing.stage(), pair={"model": str(finished[2]), field: value}))
+
+
+def test_a_pair_that_was_trained_whole_goes_on_with_other_chunks_too(make_recipe):
+    first = make_recipe(writing.stage(steps=1), decoder={"mode": "full"}, encoder={"mode": "full"}, output="first")
+    run(first)
+    second = make_recipe(writing.stage(steps=1), pair={"model": str(Path(first.output) / PAIR_FOLDER), "chunk_chars": 60, "ratio": "chunk"})
+    run(second)
+    pair = E2LLM.from_pretrained(Path(second.output) / PAIR_FOLDER, dtype="float32", device="cpu")
+    assert (pair.config.chunk_chars, pair.config.ratio) == (60, "chunk")
 
 
 def test_a_recipe_that_names_no_rank_leaves_the_lora_that_it_goes_on_from_as_wide_as_it_is(make_recipe, finished):
@@ -597,12 +623,11 @@ def test_the_recipe_has_the_last_word_over_the_librarys_fields(make_recipe):
     assert training_arguments(recipe, recipe.stages[0], Path(recipe.output)).weight_decay == 0.1
 
 
-def test_a_part_that_has_no_lora_to_train_is_refused(make_recipe, finished, tmp_path):
-    recipe = make_recipe(writing.stage(steps=1, learning_rates={"adapter": 1e-3, "encoder": 1e-3}))
-    run(recipe)
-    further = make_recipe(writing.stage(steps=1), output="further", pair={"model": str(Path(recipe.output) / PAIR_FOLDER)})
+def test_a_part_in_which_there_is_nothing_to_train_is_refused(make_recipe):
+    adapter_alone = make_recipe(writing.stage("align", **ADAPTER_ONLY))
+    model, _ = load(adapter_alone)
     with pytest.raises(UserError, match=r"`learning_rates.decoder` of stage 'read' trains nothing of this pair"):
-        train(further)
+        module.choose_trained(model, adapter_alone, make_recipe(writing.stage()).stages[0])
 
 
 def test_each_part_has_a_learning_rate_and_a_rank_of_its_own(make_recipe):
