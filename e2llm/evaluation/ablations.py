@@ -39,6 +39,7 @@ Change = Callable[[Recipe, Any], Recipe]
 # Of every figure and table of the ablations: what comes beside the pair under test. Without them there is no retention.
 BESIDE = ("no-document", "full-text")
 TRIALS_FILE = "trials.jsonl"
+PICTURE_FILE = "search.png"
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def search(
 ) -> list[dict[str, Any]]:
     """Let Optuna choose chunk size, overlap, ratio and chunking; return the front, the cheapest first.
 
-    The study and a line of JSON per trial are kept in `output`, and an interrupted search goes on with the trials that are left.
+    The study, a line of JSON per trial and a picture of all are kept in `output`, and an interrupted search goes on with the trials that are left.
 
     Raises:
         MissingPackageError: Optuna is not installed.
@@ -297,7 +298,19 @@ def search(
     complete = optuna.trial.TrialState.COMPLETE
     n_left = n_trials - len(study.get_trials(deepcopy=False, states=(complete,)))
     study.optimize(objective, n_trials=max(0, n_left), callbacks=[keep], catch=(E2LLMError,))
-    return sorted((_trial(trial) for trial in study.best_trials), key=lambda line: line["soft_tokens_per_token"])
+    front = sorted((_trial(trial) for trial in study.best_trials), key=lambda line: line["soft_tokens_per_token"])
+    _draw([_trial(trial) for trial in study.get_trials(deepcopy=False, states=(complete,))], front, output, say)
+    return front
+
+
+def _draw(trials: Sequence[dict[str, Any]], front: Sequence[dict[str, Any]], output: Path, say: Callable[[str], None]) -> None:
+    try:
+        from e2llm.evaluation.plots import save, search_front
+    except MissingPackageError as error:
+        say(f"No picture: {error}")
+        return
+    save(search_front(trials, front), output / PICTURE_FILE, "png")
+    say(f"Picture: {output / PICTURE_FILE}")
 
 
 def held_out(sources: Sequence[Source], pair: E2LLM, n_records: int, seed: int) -> list[QuestionRecord]:

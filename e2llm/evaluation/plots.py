@@ -122,6 +122,21 @@ def ablation(name: str, main: str, cells: Sequence[Cell], seed: int) -> Figure:
     return _finish(figure, axis, name, main)
 
 
+def search_front(trials: Sequence[dict[str, Any]], front: Sequence[dict[str, Any]]) -> Figure:
+    """Draw every trial of a search by what it costs and what it is worth, and a line through those that no other beats in both."""
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axis = figure.subplots()
+    places = [[(trial["soft_tokens_per_token"], trial["validation"]) for trial in own] for own in (trials, front)]
+    axis.scatter(*zip(*places[0], strict=True), color="0.6", label="trials")
+    axis.plot(*zip(*places[1], strict=True), "o-", label="not beaten in both")
+    for trial, place in zip(front, places[1], strict=True):
+        overlap = f" (overlap {trial['overlap_chars']})" if trial["overlap_chars"] else ""
+        settings = f"{trial['chunking']}, {trial['chunk_chars']} characters{overlap}, ratio {trial['ratio']}"
+        axis.annotate(settings, place, (4, 4), textcoords="offset points", fontsize=7)
+    axis.set_xscale("log")
+    return _finish(figure, axis, "soft tokens per token of text", "nats per token of held-out answers")
+
+
 def nats_in_chunk(results: Results) -> Figure:
     """Draw the mean nats of tokens by their place inside their chunk, in twentieths; the first and the last, the chunk's edges, are shaded."""
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")

@@ -215,6 +215,7 @@ def test_a_recipe_that_goes_on_from_a_pair_expands_that_pair(recipe):
 
 def test_a_search_keeps_every_trial_goes_on_and_ends_with_its_front(recipe, tmp_path):
     pytest.importorskip("optuna")
+    search_front = pytest.importorskip("e2llm.evaluation.plots").search_front
     search(recipe, tmp_path, 1, steps=1, say=lines)
     front = search(recipe, tmp_path, 3, steps=1, say=lines)
     trials = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
@@ -238,6 +239,10 @@ def test_a_search_keeps_every_trial_goes_on_and_ends_with_its_front(recipe, tmp_
     best = {own for own in both if not any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in both)}
     assert {(line["validation"], line["soft_tokens_per_token"]) for line in front} == best
     assert search(recipe, tmp_path, 3, steps=1, say=lines) == front
+    assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+    axis = search_front(trials, front).axes[0]
+    assert sorted(map(tuple, axis.collections[0].get_offsets())) == sorted(pair[::-1] for pair in both)
+    assert [text.get_text().rpartition(" ")[2] for text in axis.texts] == [str(line["ratio"]) for line in front]
     with pytest.raises(UserError, match=r"search over another recipe .seed: 0 -> 1"):
         search(replace(recipe, seed=1), tmp_path, 4, steps=1, say=lines)
 
