@@ -299,7 +299,8 @@ def search(
     n_left = n_trials - len(study.get_trials(deepcopy=False, states=(complete,)))
     study.optimize(objective, n_trials=max(0, n_left), callbacks=[keep], catch=(E2LLMError,))
     front = sorted((_trial(trial) for trial in study.best_trials), key=lambda line: line["soft_tokens_per_token"])
-    _draw([_trial(trial) for trial in study.get_trials(deepcopy=False, states=(complete,))], front, output, say)
+    if front:
+        _draw([_trial(trial) for trial in study.get_trials(deepcopy=False, states=(complete,))], front, output, say)
     return front
 
 

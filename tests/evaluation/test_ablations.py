@@ -247,6 +247,17 @@ def test_a_search_keeps_every_trial_goes_on_and_ends_with_its_front(recipe, tmp_
         search(replace(recipe, seed=1), tmp_path, 4, steps=1, say=lines)
 
 
+def test_a_search_whose_trials_all_fail_has_no_front(recipe, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+
+    def fail(*_):
+        raise E2LLMError("no memory")
+
+    monkeypatch.setattr(ablations, "run", fail)
+    assert search(recipe, tmp_path, 2, steps=1, say=lines) == []
+    assert not (tmp_path / "search.png").exists()
+
+
 def test_held_out_questions_are_of_all_sources_by_turns_and_fit_the_window(recipe, pair):
     class Questions(list):
         kind = "question"
