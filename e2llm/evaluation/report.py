@@ -72,6 +72,7 @@ def _join(parts: list[Results]) -> Results:
     What several folders of one model hold counts once: the last that was measured. Where there are several models, methods carry the name of theirs,
     with the beginning of its digest where two share the name.
     """
+    parts = [part for part in parts if part.runs]  # a run that was cut off in its first line left nothing
     models = {(run["model"], run["digest"]) for part in parts for run in part.runs}
     names = [name for name, _ in models]
     joined = Results()

@@ -221,6 +221,14 @@ def test_a_cell_that_was_measured_stands_before_one_that_could_not_run(small, tm
     assert "| e2llm |  | 2 |" in (tmp_path / "report" / "tables" / "squad.md").read_text()
 
 
+def test_a_folder_whose_one_file_was_cut_off_in_its_first_line_adds_nothing(small, tmp_path):
+    write(tmp_path / "whole", of(small, "squad"))
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "20260101.jsonl").write_text('{"kind": "run", "mod')
+    make_report([tmp_path / "cut", tmp_path / "whole"], tmp_path / "report")
+    assert "| e2llm |  | 2 |" in (tmp_path / "report" / "tables" / "squad.md").read_text()
+
+
 def test_two_pairs_of_one_name_are_two(small, tmp_path):
     for digest in ("a" * 64, "b" * 64):
         write(tmp_path / digest, of(small, "squad"), RUN | {"digest": digest})
