@@ -158,6 +158,11 @@ def attach_lora(model: E2LLMForCausalLM, rank: int = 16, alpha: int = 32, dropou
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **settings))
 
 
+def lora_layers(model: PeftModel, part: str) -> list[LoraLayer]:
+    """Return the layers of a part ("encoder" or "decoder") that have LoRA."""
+    return [module for module in model.get_base_model().get_submodule(part).modules() if isinstance(module, LoraLayer)]
+
+
 def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: float) -> None:
     """Put LoRA on a part of a pair whose LoRA is on the other part alone; at first it changes nothing that the pair computes.
 
@@ -176,10 +181,9 @@ def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: flo
     config.alpha_pattern = {**config.alpha_pattern, rf"{part}\..*": alpha}
     config.target_modules = targets  # PEFT puts LoRA on what this names and leaves the rest as it is
     model.base_model.inject_adapter(model.get_base_model(), name)
-    for module in model.get_base_model().get_submodule(part).modules():
-        if isinstance(module, LoraLayer):  # in float32, as where LoRA is attached or loaded
-            module.lora_A.float()
-            module.lora_B.float()
+    for layer in lora_layers(model, part):  # in float32, as where LoRA is attached or loaded
+        layer.lora_A.float()
+        layer.lora_B.float()
     config.target_modules = f"{before}|{targets}"
 
 
@@ -195,7 +199,7 @@ def widen_lora(model: PeftModel, part: str, rank: int) -> None:
         UserError: Its layers have ranks, scales or patterns of their own, which one configuration could not say for the new rank.
     """
     config = model.peft_config[model.active_adapter]
-    layers = [module for name, module in model.get_base_model().get_submodule(part).named_modules() if isinstance(module, LoraLayer)]
+    layers = lora_layers(model, part)
     narrow = [layer for layer in layers if layer.r[model.active_adapter] < rank]
     if not narrow:
         return

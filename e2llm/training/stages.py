@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
@@ -208,16 +207,15 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
         config = E2LLMConfig.from_pretrained(path)
         model: E2LLMForCausalLM | PeftModel = assembling.load_trainable(path, config, **options)
         processor = assembling.load_processor(path, config)
-        assembling.set_defaults((model.get_base_model() if isinstance(model, PeftModel) else model).config, processor, fields)
     else:
         model, processor = assembling.assemble(fields.pop("encoder"), fields.pop("decoder"), **fields, **options)
     modes = {"encoder": recipe.encoder, "decoder": recipe.decoder}
     trains = {part for stage in recipe.stages for part in stage.learning_rates}
     lora = [part for part in modes if part in trains and modes[part].mode == "lora"]
+    ranks = {part: modes[part].rank or RANK for part in lora}
+    alphas = {part: modes[part].alpha or 2 * ranks[part] for part in lora}
     if lora and not isinstance(model, PeftModel):
         targets = "|".join(_targets(model, part, modes[part].targets) for part in lora)
-        ranks = {part: modes[part].rank or RANK for part in lora}
-        alphas = {part: modes[part].alpha or 2 * ranks[part] for part in lora}
         model = assembling.attach_lora(
             model,
             rank=ranks[lora[-1]],
@@ -230,15 +228,17 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     elif isinstance(model, PeftModel):
         for part in lora:
             settings = modes[part]
-            if not any(isinstance(module, LoraLayer) for module in model.get_base_model().get_submodule(part).modules()):
-                rank = settings.rank or RANK
-                assembling.extend_lora(model, part, _targets(model.get_base_model(), part, settings.targets), rank, settings.alpha or 2 * rank)
+            if not assembling.lora_layers(model, part):
+                targets = _targets(model.get_base_model(), part, settings.targets)
+                assembling.extend_lora(model, part, targets, ranks[part], alphas[part])
                 continue
             if named := settings.targets:
                 raise UserError(f"`{part}.targets` (={[*named]}): the LoRA of the pair to go on from has places of its own; leave it out.")
             if settings.rank:
                 assembling.widen_lora(model, part, settings.rank)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if name is not None:
+        assembling.set_defaults(base.config, processor, fields)
     base.adapter.float()
     if device == "cpu" and dtype == torch.bfloat16:
         attend_in_float32(base.encoder)
