@@ -47,11 +47,11 @@ lowest:
 	@$(PYTHON) -m venv $(VENV)-lowest
 	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" transformers==$(LOWEST)
-	$(VENV)-lowest/bin/pytest -n 2 tests/model tests/engines tests/test_compressing.py tests/test_answering.py
+	$(VENV)-lowest/bin/pytest -n 2 tests/model tests/engines tests/compression/test_compressor.py tests/test_pair.py
 
 # Speed and memory of the default pair on this machine; nothing else should run meanwhile.
 bench: dev
-	$(BIN)/python benchmarks/read_and_ask.py
+	$(BIN)/python bench/read_and_ask.py
 
 # Write the pages that are made from the code.
 docs: dev

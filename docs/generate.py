@@ -24,9 +24,13 @@ Answers go to standard output, everything else to standard error. Exit codes: 0 
 
 
 def helps(command: Any, name: str, parent: Any = None) -> Iterator[tuple[str, str]]:
-    """Yield the full name and the help text of a command and of every verb under it, in the order of `e2llm --help`."""
+    """Yield the full name and the help text of a command and of every verb under it, in the order
+    of `e2llm --help`.
+    """
     width = {"terminal_width": WIDTH, "max_content_width": WIDTH, "color": False}
-    context = command.context_class(command, info_name=name, parent=parent, **{**command.context_settings, **width})
+    context = command.context_class(
+        command, info_name=name, parent=parent, **{**command.context_settings, **width}
+    )
     yield context.command_path, command.get_help(context)
     for verb, child in getattr(command, "commands", {}).items():
         yield from helps(child, verb, context)
@@ -35,7 +39,9 @@ def helps(command: Any, name: str, parent: Any = None) -> Iterator[tuple[str, st
 def page() -> str:
     """Return the page."""
     command = typer.main.get_command(app)
-    sections = [f"## {name}\n\n```text\n{text.rstrip()}\n```\n" for name, text in helps(command, "e2llm")]
+    sections = [
+        f"## {name}\n\n```text\n{text.rstrip()}\n```\n" for name, text in helps(command, "e2llm")
+    ]
     return "\n".join([INTRODUCTION, *sections])
 
 

@@ -1,6 +1,8 @@
-"""Read documents far longer than a language model's window: a text encoder compresses them to soft tokens that a decoder-only LLM reads.
+"""Read documents far longer than a language model's window: a text encoder compresses them to soft
+tokens that a decoder-only LLM reads.
 
-The public names are imported when they are first used, so that the command line starts without torch.
+The public names are imported when they are first used, so that the command line starts without
+torch.
 
     from e2llm import E2LLM
 
@@ -13,19 +15,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from e2llm.answering import E2LLM, Answer
-    from e2llm.chunking import Chunker
+    from e2llm.chunking.chunker import Chunker
     from e2llm.documents.compressed import CompressedDocument
     from e2llm.documents.library import Library
     from e2llm.documents.reading import read
     from e2llm.errors import E2LLMError, StaleDocumentError, UserError, WindowError
+    from e2llm.pair import E2LLM, Answer
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "E2LLM": "answering",
-    "Answer": "answering",
-    "Chunker": "chunking",
+    "E2LLM": "pair",
+    "Answer": "pair",
+    "Chunker": "chunking.chunker",
     "CompressedDocument": "documents.compressed",
     "Library": "documents.library",
     "read": "documents.reading",

@@ -1,9 +1,9 @@
 """The environment variables that this package reads, in one place.
 
-`E2LLM_HOME`: the folder for the library of compressed documents and for converted decoders. Default: `e2llm` in the
-user's data folder (`XDG_DATA_HOME`, else `~/.local/share`).
-`E2LLM_MODEL`: the pair that the command line uses where `--model` names none. Default: smol.
-`E2LLM_DATA`: the folder of local data sets that benchmarks read and that recipes may name. Default: the hub.
+`E2LLM_HOME`: the folder for the library of compressed documents and for converted decoders.
+Default: `e2llm` in the user's data folder (`XDG_DATA_HOME`, else `~/.local/share`). `E2LLM_MODEL`:
+the pair that the command line uses where `--model` names none. Default: smol. `E2LLM_DATA`: the
+folder of local data sets that benchmarks read and that recipes may name. Default: the hub.
 """
 
 import os

@@ -1,4 +1,5 @@
-"""Typed errors: each message is one line that names the argument, its value, the rule, and the way out.
+"""Typed errors: each message is one line that names the argument, its value, the rule, and the way
+out.
 
 The command line prints the message without a traceback and exits with `exit_code`:
 2 for the user's mistake, 1 for a failure.
@@ -6,7 +7,9 @@ The command line prints the message without a traceback and exits with `exit_cod
 
 
 class E2LLMError(Exception):
-    """Base of every error that this package raises on purpose; a failure unless a subclass says otherwise."""
+    """Base of every error that this package raises on purpose; a failure unless a subclass says
+    otherwise.
+    """
 
     exit_code = 1
 
@@ -18,7 +21,9 @@ class UserError(E2LLMError, ValueError):
 
 
 class ReadError(UserError):
-    """A file cannot be read as a document: missing, empty, binary, encrypted, or in another encoding."""
+    """A file cannot be read as a document: missing, empty, binary, encrypted, or in another
+    encoding.
+    """
 
 
 class WindowError(UserError):

@@ -1,4 +1,6 @@
-"""Write the Python language reference that lies inside every Python to standard output: a real document of about 110,000 tokens."""
+"""Write the Python language reference that lies inside every Python to standard output: a real
+document of about 110,000 tokens.
+"""
 
 import sys
 from pydoc_data import topics

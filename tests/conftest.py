@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from e2llm.answering import E2LLM
+from e2llm.pair import E2LLM
 from tests import tiny
 
 torch.set_num_threads(1)
@@ -37,7 +37,9 @@ def make_pair(bases: Path):
 
     def make(encoder: str = "bert", decoder: str = "llama", **options) -> E2LLM:
         options = {"chunk_chars": 120, "ratio": 4, "dtype": "float32", "device": "cpu", **options}
-        return E2LLM.pair(str(bases / f"encoder-{encoder}"), str(bases / f"decoder-{decoder}"), **options)
+        return E2LLM.pair(
+            str(bases / f"encoder-{encoder}"), str(bases / f"decoder-{decoder}"), **options
+        )
 
     return make
 
@@ -50,5 +52,7 @@ def pair(make_pair) -> E2LLM:
 
 @pytest.fixture(scope="session")
 def trained_pair(make_pair) -> E2LLM:
-    """The same pair that claims to be trained, so that its soft tokens are in the prompt; not to be changed."""
+    """The same pair that claims to be trained, so that its soft tokens are in the prompt; not to be
+    changed.
+    """
     return make_pair(trained=True)

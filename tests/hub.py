@@ -1,4 +1,6 @@
-"""A hub of our own on this machine: the few calls of the Hugging Face hub's protocol that pushing and loading make, over a folder."""
+"""A hub of our own on this machine: the few calls of the Hugging Face hub's protocol that pushing
+and loading make, over a folder.
+"""
 
 import base64
 import hashlib
@@ -28,30 +30,65 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/api/models/"):
             owner, name, *rest = path.removeprefix("/api/models/").split("/")
             repo = self.folder / owner / name
-            files = sorted(str(file.relative_to(repo)) for file in repo.rglob("*") if file.is_file())
+            files = sorted(
+                str(file.relative_to(repo)) for file in repo.rglob("*") if file.is_file()
+            )
             if not files:
                 self._missing("RepoNotFound")
             elif rest[:1] == ["tree"] and rest[2:]:
-                self._missing("EntryNotFound")  # a folder inside the repository: no pair has the one that is asked for
+                self._missing(
+                    "EntryNotFound"
+                )  # a folder inside the repository: no pair has the one that is asked for
             elif rest[:1] == ["tree"]:
-                self._json([{"type": "file", "path": file, "size": (repo / file).stat().st_size, "oid": COMMIT} for file in files])
+                self._json(
+                    [
+                        {
+                            "type": "file",
+                            "path": file,
+                            "size": (repo / file).stat().st_size,
+                            "oid": COMMIT,
+                        }
+                        for file in files
+                    ]
+                )
             else:
                 self._json(
-                    {"id": f"{owner}/{name}", "modelId": f"{owner}/{name}", "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]}
+                    {
+                        "id": f"{owner}/{name}",
+                        "modelId": f"{owner}/{name}",
+                        "sha": COMMIT,
+                        "siblings": [{"rfilename": file} for file in files],
+                    }
                 )
             return
-        if path.count("/") < 5:  # the client asks for more than it needs, and takes no for an answer
+        if (
+            path.count("/") < 5
+        ):  # the client asks for more than it needs, and takes no for an answer
             self._missing("EntryNotFound")
             return
         owner, name, _, _, file = path.strip("/").split("/", 4)
         found = self.folder / owner / name / file
         if not found.is_file():
-            self._missing("EntryNotFound" if found.parents[len(Path(file).parts) - 1].is_dir() else "RepoNotFound")
+            self._missing(
+                "EntryNotFound"
+                if found.parents[len(Path(file).parts) - 1].is_dir()
+                else "RepoNotFound"
+            )
             return
-        self._send(found.read_bytes(), {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(found.read_bytes()).hexdigest()}"'})
+        self._send(
+            found.read_bytes(),
+            {
+                "X-Repo-Commit": COMMIT,
+                "ETag": f'"{hashlib.sha256(found.read_bytes()).hexdigest()}"',
+            },
+        )
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])) if "Content-Length" in self.headers else self._chunks()
+        body = (
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if "Content-Length" in self.headers
+            else self._chunks()
+        )
         path = urlsplit(self.path).path
         if path == "/api/repos/create":
             wanted = json.loads(body)
@@ -59,7 +96,14 @@ class _Handler(BaseHTTPRequestHandler):
             (self.folder / repo).mkdir(parents=True, exist_ok=True)
             self._json({"url": f"http://{self.headers['Host']}/{repo}", "id": repo, "name": repo})
         elif "/preupload/" in path:
-            self._json({"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]})
+            self._json(
+                {
+                    "files": [
+                        {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                        for file in json.loads(body)["files"]
+                    ]
+                }
+            )
         elif "/commit/" in path:
             repo = self.folder.joinpath(*path.removeprefix("/api/models/").split("/")[:2])
             for line in map(json.loads, body.splitlines()):
@@ -68,7 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_bytes(base64.b64decode(line["value"]["content"]))
             self._json(
-                {"success": True, "commitOid": COMMIT, "commitUrl": f"http://{self.headers['Host']}/{repo.relative_to(self.folder)}/commit/{COMMIT}"}
+                {
+                    "success": True,
+                    "commitOid": COMMIT,
+                    "commitUrl": f"http://{self.headers['Host']}/{repo.relative_to(self.folder)}/commit/{COMMIT}",
+                }
             )
         else:
             self._json({})

@@ -39,7 +39,9 @@ def test_the_right_chunk_is_among_the_four_that_are_expanded(smol, document):
         "What does the raise statement do?": '"raise" re-raises',
     }.items():
         ranked = smol.rank(question, [document])[:4]
-        assert any(wanted in " ".join(document.chunks[index].text.split()) for _, index, _ in ranked), question
+        assert any(
+            wanted in " ".join(document.chunks[index].text.split()) for _, index, _ in ranked
+        ), question
 
 
 def test_the_trained_pair_reads_its_soft_tokens(smol, document):
@@ -52,19 +54,28 @@ def test_the_trained_pair_reads_its_soft_tokens(smol, document):
 @pytest.mark.parametrize(("ratio", "gain"), [(1, 2.0), (4, 0.5), (16, 0.1)])
 def test_a_passage_is_restated_better_from_its_soft_tokens_than_from_nothing(smol, ratio, gain):
     """The nats per token of the right text fall, the more the lower the ratio."""
-    text = "The old lighthouse keeper counted nineteen ships that morning, and wrote their names in a green ledger before breakfast."
+    text = (
+        "The old lighthouse keeper counted nineteen ships that morning, and wrote their names in "
+        "a green ledger before breakfast."
+    )
     floor = make_method("no-document", smol)
     method = make_method(f"e2llm:ratio={ratio}:expand=0", smol)
-    without, read = (float(own.score(own.read(text), wordings()[0], text).mean()) for own in (floor, method))
+    without, read = (
+        float(own.score(own.read(text), wordings()[0], text).mean()) for own in (floor, method)
+    )
     assert read < without - gain
 
 
-def test_training_has_kept_the_sentence_embeddings_near_those_of_the_untouched_encoder(smol, document):
+def test_training_has_kept_the_sentence_embeddings_near_those_of_the_untouched_encoder(
+    smol, document
+):
     from sentence_transformers import SentenceTransformer
 
     from e2llm.model.bases import resolve
 
     reference_model = SentenceTransformer(resolve(smol.config.encoder_name), device="cpu")
-    expected = reference_model.encode([chunk.text for chunk in document.chunks[:20]], convert_to_tensor=True)
+    expected = reference_model.encode(
+        [chunk.text for chunk in document.chunks[:20]], convert_to_tensor=True
+    )
     cosines = (document.embeddings[:20] * expected).sum(-1)
     assert cosines.min() > 0.9

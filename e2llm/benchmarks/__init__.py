@@ -1,4 +1,7 @@
-"""What is measured, one benchmark per file, behind the one interface of `base.Benchmark`. No torch here."""
+"""What is measured, one benchmark per file, behind the one interface of `base.Benchmark`.
+
+No torch here.
+"""
 
 from e2llm.benchmarks.base import Benchmark
 from e2llm.benchmarks.common_words import CommonWords

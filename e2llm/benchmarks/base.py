@@ -1,4 +1,6 @@
-"""What every benchmark is: documents, questions about them, the answers, and how an answer is scored. No torch here."""
+"""What every benchmark is: documents, questions about them, the answers, and how an answer is
+scored. No torch here.
+"""
 
 import hashlib
 import json
@@ -25,7 +27,8 @@ class Sample:
         id: Unlike every other of the benchmark.
         document: The text to read.
         question: The question.
-        answers: Any of which is right; at least one. Where the metric is "needle" or "contains", all of which belong into the answer.
+        answers: Any of which is right; at least one. Where the metric is "needle" or "contains",
+            all of which belong into the answer.
         groups: What tables and figures tell samples apart by, such as the depth of a needle.
     """
 
@@ -37,7 +40,9 @@ class Sample:
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides the answer and its score, so that a result is never taken for another sample's."""
+        """Digest of all that decides the answer and its score, so that a result is never taken for
+        another sample's.
+        """
         content = json.dumps([self.document, self.question, self.answers])
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
@@ -49,10 +54,12 @@ class Benchmark(ABC):
         name: By which it is called.
         metrics: Names in `evaluation.metrics.METRICS`.
         perplexity: Whether the nats of the first answer are measured too.
-        by_position: Whether the nats of every token are kept, with where the chunks of the document begin; the answer is then the document.
+        by_position: Whether the nats of every token are kept, with where the chunks of the document
+            begin; the answer is then the document.
         max_new_tokens: Longest answer, in tokens, where `longest_answer` does not tell otherwise.
         buckets: Bounds of the length groups, in tokens of the document.
-        length_group: Which of a sample's groups tells the length that its document was made to have, where it was.
+        length_group: Which of a sample's groups tells the length that its document was made to
+            have, where it was.
     """
 
     name: ClassVar[str]
@@ -65,7 +72,8 @@ class Benchmark(ABC):
 
     @abstractmethod
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
-        """Return the samples of a scale ("quick" or "full"); those about one document stand together.
+        """Return the samples of a scale ("quick" or "full"); those about one document stand
+        together.
 
         Raises:
             E2LLMError: The data cannot be had; the message says how to get it.
@@ -76,7 +84,9 @@ class Benchmark(ABC):
         return self.max_new_tokens
 
     def bucket(self, n_tokens: int) -> str:
-        """Return the label of the length group that a document of `n_tokens` tokens falls in, such as "6-12K"."""
+        """Return the label of the length group that a document of `n_tokens` tokens falls in, such
+        as "6-12K".
+        """
         bounds = [0, *self.buckets]
         place = sum(n_tokens >= bound for bound in bounds)
         low = _short(bounds[place - 1])
@@ -87,8 +97,10 @@ class QuestionBenchmark(Benchmark):
     """A data set of questions about documents.
 
     Attributes:
-        datasets: Names of the local folders or data sets of the hub (`training.data.datasets`) that hold it; the first that is here is read.
-        n_quick: Samples of the quick scale, on `documents_quick` documents of at most `chars_quick` characters.
+        datasets: Names of the local folders or data sets of the hub (`training.data.datasets`) that
+            hold it; the first that is here is read.
+        n_quick: Samples of the quick scale, on `documents_quick` documents of at most `chars_quick`
+            characters.
     """
 
     datasets: ClassVar[tuple[str, ...]]
@@ -97,7 +109,9 @@ class QuestionBenchmark(Benchmark):
     chars_quick: ClassVar[int] = 24_000
 
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
-        """Return all samples, or for the quick scale some questions about some documents that are not too long."""
+        """Return all samples, or for the quick scale some questions about some documents that are
+        not too long.
+        """
         documents = self.documents(data)
         if scale == "quick":
             rng = random.Random(seed)
@@ -112,10 +126,17 @@ class QuestionBenchmark(Benchmark):
         documents: dict[str, list[Sample]] = {}
         for record in data.records(self.datasets):
             if not isinstance(record, QuestionRecord):
-                raise UserError(f"{self.name}: {record.source}/{record.id} is a text without a question; give `--data` a folder of questions.")
+                raise UserError(
+                    f"{self.name}: {record.source}/{record.id} is a text without a question; "
+                    "give `--data` a folder of questions."
+                )
             own = documents.setdefault(record.context, [])
-            text = own[0].document if own else record.context  # held once, however many questions there are
-            own.append(Sample(record.id, text, record.question, record.answers, {"source": record.source}))
+            text = (
+                own[0].document if own else record.context
+            )  # held once, however many questions there are
+            own.append(
+                Sample(record.id, text, record.question, record.answers, {"source": record.source})
+            )
         return list(documents.values())
 
 

@@ -1,4 +1,6 @@
-"""Common words (RULER's CWE): name the ten words of a list that stand in it 30 times, where the others stand in it three times."""
+"""Common words (RULER's CWE): name the ten words of a list that stand in it 30 times, where the
+others stand in it three times.
+"""
 
 import math
 import random
@@ -10,14 +12,19 @@ from e2llm.benchmarks.data import Data
 from e2llm.benchmarks.ruler import Ruler
 
 N_COMMON = 10
-# How often a common and an uncommon word stands in the list; below 4K tokens RULER takes the second pair, for 30 times ten words find no room.
+# How often a common and an uncommon word stands in the list; below 4K tokens RULER takes the second
+# pair, for 30 times ten words find no room.
 TIMES, TIMES_SHORT = (30, 3), (6, 1)
 SHORT_TOKENS = 4_000
-TOKENS_PER_WORD = 3.3  # measured: a word, a full stop, a space; the digits of its number come on top
+TOKENS_PER_WORD = (
+    3.3  # measured: a word, a full stop, a space; the digits of its number come on top
+)
 
 
 class CommonWords(Ruler):
-    """List the ten most common words of a numbered list; words come from the text that haystacks are made of."""
+    """List the ten most common words of a numbered list; words come from the text that haystacks
+    are made of.
+    """
 
     name: ClassVar[str] = "common-words"
     max_new_tokens: ClassVar[int] = 120
@@ -31,7 +38,10 @@ class CommonWords(Ruler):
         common = words[:N_COMMON]
         items = common * often + words[N_COMMON:] * seldom
         rng.shuffle(items)
-        head = "Below is a numbered list of words. In these words, some appear more often than others. Memorize the ones that appear most often.\n"
+        head = (
+            "Below is a numbered list of words. In these words, some appear more often than "
+            "others. Memorize the ones that appear most often.\n"
+        )
         document = head + " ".join(f"{number}. {word}" for number, word in enumerate(items, 1))
         return document, f"What are the {N_COMMON} most common words in the above list?", common
 

@@ -10,7 +10,9 @@ LENGTHS = {"quick": (1_000, 2_000), "full": tuple(2**power * 1_000 for power in 
 
 
 class Cost(Benchmark):
-    """Ask one question about documents of growing length, from 1,000 tokens to a million at the full scale."""
+    """Ask one question about documents of growing length, from 1,000 tokens to a million at the
+    full scale.
+    """
 
     name: ClassVar[str] = "cost"
     metrics: ClassVar[tuple[str, ...]] = ()
@@ -20,4 +22,13 @@ class Cost(Benchmark):
         """Return one sample per length."""
         name, text = data.haystack()
         lengths = LENGTHS[scale]
-        return [Sample(f"{n}", repeat(text, n * CHARS_PER_TOKEN), QUESTION, ("",), {"length": n, "haystack": name}) for n in lengths]
+        return [
+            Sample(
+                f"{n}",
+                repeat(text, n * CHARS_PER_TOKEN),
+                QUESTION,
+                ("",),
+                {"length": n, "haystack": name},
+            )
+            for n in lengths
+        ]

@@ -1,4 +1,6 @@
-"""Where benchmarks find their texts: JSON Lines in a folder per data set, as training reads them, or the hub by name."""
+"""Where benchmarks find their texts: JSON Lines in a folder per data set, as training reads them,
+or the hub by name.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ from e2llm.errors import E2LLMError, UserError
 from e2llm.training.data.records import Record
 from e2llm.training.data.sources import SourceSettings, open_source
 
-# Lengths in tokens are made of characters, since tokens depend on the decoder; what was read is counted and kept with each result.
+# Lengths in tokens are made of characters, since tokens depend on the decoder; what was read is
+# counted and kept with each result.
 CHARS_PER_TOKEN = 4
 # A local data set of long texts that haystacks are made of.
 BOOKS = "text_books"
@@ -28,10 +31,14 @@ class Data:
 
     def __post_init__(self) -> None:
         if self.folder is not None and not self.folder.is_dir():
-            raise UserError(f"`data` (={str(self.folder)!r}) is no folder; name one that holds a folder of JSON Lines per data set.")
+            raise UserError(
+                f"`data` (={str(self.folder)!r}) is no folder; name one that holds a folder "
+                "of JSON Lines per data set."
+            )
 
     def records(self, names: Sequence[str]) -> Iterable[Record]:
-        """Return the records to test on of the first of these data sets that is here, or else of the first from the hub.
+        """Return the records to test on of the first of these data sets that is here, or else of
+        the first from the hub.
 
         Raises:
             E2LLMError: None can be had, or its form is wrong; the message says how to get it.
@@ -42,13 +49,20 @@ class Data:
         try:
             return open_source(SourceSettings(dataset=names[0], split=HUB_SPLIT))
         except E2LLMError as error:
-            raise E2LLMError(f"no folder {' or '.join(names)} with {LOCAL_SPLIT}.jsonl in `--data`, and the hub does not give it: {error}") from error
+            raise E2LLMError(
+                f"no folder {' or '.join(names)} with {LOCAL_SPLIT}.jsonl in `--data`, and "
+                f"the hub does not give it: {error}"
+            ) from error
 
     def haystack(self) -> tuple[str, str]:
-        """Return the name of a long text and the text: local books where there are any, else the Python language reference."""
+        """Return the name of a long text and the text: local books where there are any, else the
+        Python language reference.
+        """
         if self.folder is not None and (self.folder / BOOKS).is_dir():
             return BOOKS, "\n\n".join(record.text for record in self.records([BOOKS]))  # type: ignore[union-attr]
-        return "python-reference", "\n".join(f"{name}\n{text}\n" for name, text in sorted(topics.topics.items()))
+        return "python-reference", "\n".join(
+            f"{name}\n{text}\n" for name, text in sorted(topics.topics.items())
+        )
 
 
 def repeat(text: str, n_chars: int) -> str:

@@ -1,4 +1,6 @@
-"""Frequent words (RULER's FWE): name the three coded words that a text holds most often, where frequencies fall as Zipf says."""
+"""Frequent words (RULER's FWE): name the three coded words that a text holds most often, where
+frequencies fall as Zipf says.
+"""
 
 import math
 import random
@@ -17,18 +19,34 @@ TOKENS_PER_WORD = 2.0  # measured, with the dots that more than half of the word
 
 
 class FrequentWords(Ruler):
-    """Name the three most frequent coded words; the most frequent of all is dots, which do not count."""
+    """Name the three most frequent coded words; the most frequent of all is dots, which do not
+    count.
+    """
 
     name: ClassVar[str] = "frequent-words"
     max_new_tokens: ClassVar[int] = 50
 
     def make(self, n_tokens: int, rng: random.Random, data: Data) -> tuple[str, str, list[str]]:
-        """Write the word of rank r as often as n r^-alpha / zeta(alpha) says, rounded down, and shuffle."""
-        vocabulary = ["...", *distinct(rng, string.ascii_lowercase, N_LETTERS, n_tokens // TOKENS_PER_DIFFERENT_WORD - 1)]
+        """Write the word of rank r as often as n r^-alpha / zeta(alpha) says, rounded down, and
+        shuffle.
+        """
+        vocabulary = [
+            "...",
+            *distinct(
+                rng, string.ascii_lowercase, N_LETTERS, n_tokens // TOKENS_PER_DIFFERENT_WORD - 1
+            ),
+        ]
         n_words = n_tokens / TOKENS_PER_WORD
-        words = [word for rank, word in enumerate(vocabulary, 1) for _ in range(int(n_words * rank**-ALPHA / ZETA))]
+        words = [
+            word
+            for rank, word in enumerate(vocabulary, 1)
+            for _ in range(int(n_words * rank**-ALPHA / ZETA))
+        ]
         rng.shuffle(words)
-        head = "Read the following coded text and track the frequency of each coded word. Find the three most frequently appeared coded words. "
+        head = (
+            "Read the following coded text and track the frequency of each coded word. Find the "
+            "three most frequently appeared coded words. "
+        )
         question = (
             "Do not provide any explanation. Please ignore the dots '....'. "
             "What are the three most frequently appeared words in the above coded text?"

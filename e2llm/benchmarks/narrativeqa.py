@@ -1,4 +1,6 @@
-"""NarrativeQA: short answers about books and film scripts (Kocisky et al. 2018), or about their plot summaries where only these are at hand."""
+"""NarrativeQA: short answers about books and film scripts (Kocisky et al. 2018), or about their
+plot summaries where only these are at hand.
+"""
 
 from typing import ClassVar
 
@@ -6,7 +8,10 @@ from e2llm.benchmarks.base import QuestionBenchmark
 
 
 class NarrativeQA(QuestionBenchmark):
-    """Answer in a few words; the buckets are the paper's. Which texts were read, whole stories or summaries, stands in the group "source"."""
+    """Answer in a few words; the buckets are the paper's.
+
+    Which texts were read, whole stories or summaries, stands in the group "source".
+    """
 
     name: ClassVar[str] = "narrativeqa"
     metrics: ClassVar[tuple[str, ...]] = ("f1",)

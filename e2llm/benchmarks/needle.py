@@ -1,4 +1,6 @@
-"""Needle in a haystack: find sentences that were put into a long text at a depth (Kamradt 2023), with keys that nobody can guess."""
+"""Needle in a haystack: find sentences that were put into a long text at a depth (Kamradt 2023),
+with keys that nobody can guess.
+"""
 
 import random
 from typing import ClassVar
@@ -15,14 +17,17 @@ _WORDS = """
     winter
 """
 WORDS = tuple(_WORDS.split())
-# Lengths in tokens, depths in percent for one needle, and how many needles there are where there are several.
+# Lengths in tokens, depths in percent for one needle, and how many needles there are where there
+# are several.
 LENGTHS = {"quick": (1_000,), "full": (1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000)}
 DEPTHS = {"quick": (50,), "full": tuple(range(0, 101, 10))}
 SEVERAL = 3
 
 
 class Needle(Benchmark):
-    """Name the secret code that a sentence tells; with several needles the codes of all of them, spread over the text."""
+    """Name the secret code that a sentence tells; with several needles the codes of all of them,
+    spread over the text.
+    """
 
     name: ClassVar[str] = "needle"
     metrics: ClassVar[tuple[str, ...]] = ("needle", "contains")
@@ -44,16 +49,31 @@ def hide(text: str, n_tokens: int, depth: int | None, rng: random.Random, haysta
     """Put one needle at a depth in percent, or several, spread over the text, where that is None."""
     n_needles = SEVERAL if depth is None else 1
     places = rng.sample(WORDS, n_needles)
-    keys = [f"{rng.choice(WORDS)} {rng.choice(WORDS)} {rng.randrange(1000, 10_000)}" for _ in places]
-    depths = [depth] if depth is not None else [100 * (place + 0.5) / n_needles for place in range(n_needles)]
+    keys = [
+        f"{rng.choice(WORDS)} {rng.choice(WORDS)} {rng.randrange(1000, 10_000)}" for _ in places
+    ]
+    depths = (
+        [depth]
+        if depth is not None
+        else [100 * (place + 0.5) / n_needles for place in range(n_needles)]
+    )
     pieces, last = [], 0
     for place, key, own in zip(places, keys, depths, strict=True):
         at = sentence_start(text, int(len(text) * own / 100))
         pieces += [text[last:at], f" The secret code of the {place} gate is {key}. "]
         last = at
-    question = f"What {'is the secret code' if n_needles == 1 else 'are the secret codes'} of the {_list(places)} gate{'s' * (n_needles > 1)}?"
+    question = (
+        f"What {'is the secret code' if n_needles == 1 else 'are the secret codes'} of the "
+        f"{_list(places)} gate{'s' * (n_needles > 1)}?"
+    )
     groups = {"length": n_tokens, "depth": depth, "needles": n_needles, "haystack": haystack}
-    return Sample(f"{n_tokens}-{'several' if depth is None else depth}", "".join([*pieces, text[last:]]), question, tuple(keys), groups)
+    return Sample(
+        f"{n_tokens}-{'several' if depth is None else depth}",
+        "".join([*pieces, text[last:]]),
+        question,
+        tuple(keys),
+        groups,
+    )
 
 
 def sentence_start(text: str, at: int) -> int:

@@ -1,4 +1,6 @@
-"""QuALITY: multiple choice about long stories, as generation: the text of the right choice is to be written (Pang et al. 2022)."""
+"""QuALITY: multiple choice about long stories, as generation: the text of the right choice is to be
+written (Pang et al. 2022).
+"""
 
 from typing import ClassVar
 

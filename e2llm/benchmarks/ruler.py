@@ -1,8 +1,11 @@
-"""RULER's synthetic tasks: what they have in common (Hsieh et al. 2024, https://github.com/NVIDIA/RULER).
+"""RULER's synthetic tasks: what they have in common (Hsieh et al. 2024,
+https://github.com/NVIDIA/RULER).
 
-Texts, questions, settings and scores are those of its `scripts/data/synthetic` and `scripts/synthetic.yaml`. Two things differ, since here a
-document is read before its question is known and the question ends the user's turn: the worked example that it puts before variable tracking and
-common words is left out, and so is the beginning of the answer that it writes for the model. Its questions are in `ruler_qa`.
+Texts, questions, settings and scores are those of its `scripts/data/synthetic` and
+`scripts/synthetic.yaml`. Two things differ, since here a document is read before its question is
+known and the question ends the user's turn: the worked example that it puts before variable
+tracking and common words is left out, and so is the beginning of the answer that it writes for the
+model. Its questions are in `ruler_qa`.
 """
 
 import random
@@ -13,24 +16,39 @@ from e2llm.benchmarks.base import Benchmark, Sample
 from e2llm.benchmarks.data import Data
 
 LENGTHS = {"quick": (1_000,), "full": (4_000, 8_000, 16_000, 32_000, 64_000, 128_000)}
-# The paper's scores are multiples of 1/300 (three words) and 1/1000 (ten words): 100 samples a length.
+# The paper's scores are multiples of 1/300 (three words) and 1/1000 (ten words): 100 samples a
+# length.
 N_SAMPLES = {"quick": 1, "full": 100}
 
 
 class Ruler(Benchmark):
-    """Documents of every length, made by `make`; the score is the share of the answers that are there, RULER's `string_match_all`."""
+    """Documents of every length, made by `make`; the score is the share of the answers that are
+    there, RULER's `string_match_all`.
+    """
 
     metrics: ClassVar[tuple[str, ...]] = ("match_all",)
 
     @abstractmethod
     def make(self, n_tokens: int, rng: random.Random, data: Data) -> tuple[str, str, list[str]]:
-        """Return a document of about `n_tokens` tokens (of SmolLM2's tokenizer), the question, and all that belongs into the answer."""
+        """Return a document of about `n_tokens` tokens (of SmolLM2's tokenizer), the question, and
+        all that belongs into the answer.
+        """
 
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
         """Return the samples of every length."""
         samples = []
         for n_tokens in LENGTHS[scale]:
             for number in range(N_SAMPLES[scale]):
-                document, question, answers = self.make(n_tokens, random.Random(f"{seed} {n_tokens} {number}"), data)
-                samples.append(Sample(f"{n_tokens}-{number}", document, question, tuple(answers), {"length": n_tokens}))
+                document, question, answers = self.make(
+                    n_tokens, random.Random(f"{seed} {n_tokens} {number}"), data
+                )
+                samples.append(
+                    Sample(
+                        f"{n_tokens}-{number}",
+                        document,
+                        question,
+                        tuple(answers),
+                        {"length": n_tokens},
+                    )
+                )
         return samples

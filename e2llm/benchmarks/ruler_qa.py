@@ -1,7 +1,9 @@
-"""RULER's question answering: questions of SQuAD and HotpotQA, their paragraphs among as many others as make a document of a set length.
+"""RULER's question answering: questions of SQuAD and HotpotQA, their paragraphs among as many
+others as make a document of a set length.
 
-The form is that of RULER's `scripts/data/synthetic/qa.py`. What differs from it beside what `ruler` says: the other paragraphs are drawn from the
-whole data set, where RULER takes those of the same article of SQuAD first, which the records here do not tell.
+The form is that of RULER's `scripts/data/synthetic/qa.py`. What differs from it beside what `ruler`
+says: the other paragraphs are drawn from the whole data set, where RULER takes those of the same
+article of SQuAD first, which the records here do not tell.
 """
 
 import random
@@ -11,11 +13,16 @@ from e2llm.benchmarks.base import QuestionBenchmark, Sample
 from e2llm.benchmarks.data import CHARS_PER_TOKEN, Data
 from e2llm.benchmarks.ruler import LENGTHS, N_SAMPLES
 
-INSTRUCTION = "Answer the question based on the given documents. Only give me the answer and do not output any other words."
+INSTRUCTION = (
+    "Answer the question based on the given documents. Only give me the answer and do not output "
+    "any other words."
+)
 
 
 class QuestionAmong(QuestionBenchmark):
-    """Answer in a few words from numbered paragraphs; the score is whether any right answer is there, RULER's `string_match_part`."""
+    """Answer in a few words from numbered paragraphs; the score is whether any right answer is
+    there, RULER's `string_match_part`.
+    """
 
     metrics: ClassVar[tuple[str, ...]] = ("match_part",)
 
@@ -24,9 +31,15 @@ class QuestionAmong(QuestionBenchmark):
         documents = self.documents(data)
         questions = [sample for own in documents for sample in own]
         chosen = random.Random(seed).sample(questions, min(N_SAMPLES[scale], len(questions)))
-        paragraphs = list(dict.fromkeys(paragraph for own in documents for paragraph in _paragraphs(own[0].document)))
+        paragraphs = list(
+            dict.fromkeys(
+                paragraph for own in documents for paragraph in _paragraphs(own[0].document)
+            )
+        )
         return [
-            _among(sample, n_tokens, random.Random(f"{seed} {n_tokens} {sample.id}"), paragraphs) for n_tokens in LENGTHS[scale] for sample in chosen
+            _among(sample, n_tokens, random.Random(f"{seed} {n_tokens} {sample.id}"), paragraphs)
+            for n_tokens in LENGTHS[scale]
+            for sample in chosen
         ]
 
 
@@ -45,7 +58,9 @@ class HotpotAmong(QuestionAmong):
 
 
 def _among(sample: Sample, n_tokens: int, rng: random.Random, paragraphs: list[str]) -> Sample:
-    """Put a sample's own paragraphs, all of them, among others until the document is as long as it shall be, in an order of chance."""
+    """Put a sample's own paragraphs, all of them, among others until the document is as long as it
+    shall be, in an order of chance.
+    """
     own = _paragraphs(sample.document)
     free = n_tokens * CHARS_PER_TOKEN - sum(map(len, own))
     chosen = list(own)
@@ -56,10 +71,18 @@ def _among(sample: Sample, n_tokens: int, rng: random.Random, paragraphs: list[s
             chosen.append(paragraphs[place])
             free -= len(paragraphs[place])
     rng.shuffle(chosen)
-    text = "\n\n".join(f"Document {number}:\n{paragraph}" for number, paragraph in enumerate(chosen, 1))
+    text = "\n\n".join(
+        f"Document {number}:\n{paragraph}" for number, paragraph in enumerate(chosen, 1)
+    )
     document = f"{INSTRUCTION}\n\nThe following are given documents.\n\n{text}"
     groups = {"length": n_tokens, "paragraphs": len(chosen)}
-    return Sample(f"{n_tokens}-{sample.id}", document, f"{INSTRUCTION}\n\nQuestion: {sample.question}", sample.answers, groups)
+    return Sample(
+        f"{n_tokens}-{sample.id}",
+        document,
+        f"{INSTRUCTION}\n\nQuestion: {sample.question}",
+        sample.answers,
+        groups,
+    )
 
 
 def _paragraphs(document: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""Variable tracking (RULER): name every variable that one value came to, through assignments that are scattered over a text."""
+"""Variable tracking (RULER): name every variable that one value came to, through assignments that
+are scattered over a text.
+"""
 
 import random
 import string
@@ -8,7 +10,9 @@ from typing import ClassVar
 from e2llm.benchmarks.data import Data
 from e2llm.benchmarks.ruler import Ruler
 
-NOISE = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
+NOISE = (
+    "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
+)
 N_HOPS = 4  # of one chain, as in the paper
 TOKENS_PER_NOISE = 25  # measured
 
@@ -23,12 +27,24 @@ class VariableTracking(Ruler):
         """Spread the assignments, in their order, over sentences that say nothing."""
         variables = distinct(rng, string.ascii_uppercase, 5, N_HOPS + 1)
         value = rng.randint(10_000, 99_999)
-        chain = [f"VAR {variables[0]} = {value} ", *(f"VAR {to} = VAR {of} " for of, to in pairwise(variables))]
+        chain = [
+            f"VAR {variables[0]} = {value} ",
+            *(f"VAR {to} = VAR {of} " for of, to in pairwise(variables)),
+        ]
         pieces = [NOISE] * (n_tokens // TOKENS_PER_NOISE)
-        for n_before, (place, assignment) in enumerate(zip(sorted(rng.sample(range(len(pieces)), len(chain))), chain, strict=True)):
+        for n_before, (place, assignment) in enumerate(
+            zip(sorted(rng.sample(range(len(pieces)), len(chain))), chain, strict=True)
+        ):
             pieces.insert(place + n_before, assignment)
-        document = "Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n" + "".join(pieces).strip()
-        return document, f"Find all variables that are assigned the value {value} in the text above.", variables
+        document = (
+            "Memorize and track the chain(s) of variable assignment hidden in the following "
+            "text.\n\n" + "".join(pieces).strip()
+        )
+        return (
+            document,
+            f"Find all variables that are assigned the value {value} in the text above.",
+            variables,
+        )
 
 
 def distinct(rng: random.Random, alphabet: str, n_letters: int, n_words: int) -> list[str]:

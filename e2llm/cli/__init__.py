@@ -1,6 +1,7 @@
 """The command line: one file per verb, its nouns and verbs those of the Python API.
 
-Nothing here imports torch: each verb imports what it needs when it runs, so that `e2llm --help` is instant.
+Nothing here imports torch: each verb imports what it needs when it runs, so that `e2llm --help` is
+instant.
 """
 
 import os
@@ -10,12 +11,28 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from e2llm.cli import ablate, ask, compress, data, evaluate, fit, library, merge, models, pair, report, show, train
+from e2llm.cli import (
+    ablate,
+    ask,
+    compress,
+    data,
+    evaluate,
+    fit,
+    library,
+    merge,
+    models,
+    pair,
+    report,
+    show,
+    train,
+)
 from e2llm.errors import E2LLMError
 
 
 class Verbs(TyperGroup):
-    """The verbs, whose errors are one line each; exit code 2 for the user's mistake, 1 for a failure."""
+    """The verbs, whose errors are one line each; exit code 2 for the user's mistake, 1 for a
+    failure.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb; errors end here, since what calls this has its own words for some of them."""
@@ -33,8 +50,11 @@ class Verbs(TyperGroup):
             what = (error.strerror or str(error)).rstrip(".")
             _fail(f"{error.filename}: {what}." if error.filename else f"{what}.", 1)
         except (MemoryError, RuntimeError) as error:
-            # torch tells of exhausted memory by a RuntimeError that is recognised by its words alone.
-            if isinstance(error, RuntimeError) and not ("memory" in str(error) and "alloca" in str(error)):
+            # torch tells of exhausted memory by a RuntimeError that is recognised by its words
+            # alone.
+            if isinstance(error, RuntimeError) and not (
+                "memory" in str(error) and "alloca" in str(error)
+            ):
                 raise
             _fail("out of memory; ask fewer documents at once, or compress with a higher ratio.", 1)
 

@@ -15,23 +15,51 @@ def ablate(
         str,
         typer.Argument(
             metavar="NAME",
-            help="understanding-weight, lora, adapter, pooling, ratio, chunk-chars, overlap-chars, window (late chunking), encoder, decoder, expand "
-            "and chunking (no training: the recipe's trained pair is read), or search (Optuna chooses chunk size, overlap, ratio and chunking).",
+            help="understanding-weight, lora, adapter, pooling, ratio, chunk-chars, "
+            "overlap-chars, window (late chunking), encoder, decoder, expand and chunking "
+            "(no training: the recipe's trained pair is read), or search (Optuna chooses "
+            "chunk size, overlap, ratio and chunking).",
         ),
     ],
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The base: a YAML file as `e2llm train` takes it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder with a folder per variant; what it holds is not done again.")],
-    values: Annotated[str, typer.Option("--values", help="Values with commas between. Default: the ablation's own.")] = "",
-    steps: Annotated[int | None, typer.Option("--steps", help="Most steps of every stage. Default: the recipe's.")] = None,
-    methods: Annotated[str, typer.Option("--methods", help="Methods to measure beside each variant, with commas between.")] = "no-document,full-text",
-    benchmarks: Annotated[str, typer.Option("--benchmarks", help="Benchmarks with commas between.")] = "squad",
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE", help="The base: a YAML file as `e2llm train` takes it."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder with a folder per variant; what it holds is not done again.",
+        ),
+    ],
+    values: Annotated[
+        str,
+        typer.Option("--values", help="Values with commas between. Default: the ablation's own."),
+    ] = "",
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", help="Most steps of every stage. Default: the recipe's."),
+    ] = None,
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods", help="Methods to measure beside each variant, with commas between."
+        ),
+    ] = "no-document,full-text",
+    benchmarks: Annotated[
+        str, typer.Option("--benchmarks", help="Benchmarks with commas between.")
+    ] = "squad",
     scale: options.Scale = "quick",
     samples: options.Samples = None,
     data: options.Data = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the choice of samples, and of the search.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the choice of samples, and of the search.")
+    ] = 0,
     trials: Annotated[int, typer.Option("--trials", help="Trials of the search.")] = 20,
 ) -> None:
-    """Vary one thing of a recipe, train every variant and measure it; `e2llm report OUTPUT/*/results` sets them side by side.
+    """Vary one thing of a recipe, train every variant and measure it; `e2llm report
+    OUTPUT/*/results` sets them side by side.
 
     Ends with one line of JSON. Exit code 3 where a method or a benchmark could not be had.
     """
@@ -61,9 +89,19 @@ def ablate(
         say=say,
         samples=samples,
     )
-    lines = [{"value": own.value, "validation": own.validation, "scores": own.scores, "folder": str(own.folder)} for own in variants]
+    lines = [
+        {
+            "value": own.value,
+            "validation": own.validation,
+            "scores": own.scores,
+            "folder": str(own.folder),
+        }
+        for own in variants
+    ]
     print(json.dumps({"ablation": name, "variants": lines}))
-    options.report_missing({what: reason for own in variants for what, reason in own.missing.items()})
+    options.report_missing(
+        {what: reason for own in variants for what, reason in own.missing.items()}
+    )
 
 
 def _value(text: str) -> object:

@@ -16,42 +16,90 @@ from e2llm.documents.reading import FORMATS
 from e2llm.errors import UserError
 
 if TYPE_CHECKING:
-    from e2llm.answering import E2LLM, Answer
     from e2llm.documents.compressed import CompressedDocument
+    from e2llm.pair import E2LLM, Answer
 
 
 def ask(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help=f"{FORMATS}, .e2llm, a stored document's name, or - for standard input. None asks the decoder alone."),
+        typer.Argument(
+            metavar="FILE",
+            help=f"{FORMATS}, .e2llm, a stored document's name, or - for standard input. None asks "
+            "the decoder alone.",
+        ),
     ] = None,
-    question: Annotated[str | None, typer.Option("--question", "-q", help="The question. Without it you are asked, again and again.")] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            "--question", "-q", help="The question. Without it you are asked, again and again."
+        ),
+    ] = None,
     model: options.Model = "smol",
     ratio: options.Ratio = None,
     expand: Annotated[
-        int | None, typer.Option("--expand", "-x", help="Chunks to put back as text; 0 reads soft tokens alone. Default: the pair's own.")
+        int | None,
+        typer.Option(
+            "--expand",
+            "-x",
+            help="Chunks to put back as text; 0 reads soft tokens alone. Default: the pair's own.",
+        ),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy; above 0 samples.")] = 0.0,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Sample among the likeliest tokens of this total probability.")] = None,
-    min_p: Annotated[float | None, typer.Option("--min-p", help="Sample among tokens at least this share as likely as the likeliest.")] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", help="Sample among this many likeliest tokens.")] = None,
-    repetition_penalty: Annotated[float | None, typer.Option("--repetition-penalty", help="Above 1 makes repetition less likely.")] = None,
-    num_beams: Annotated[int, typer.Option("--num-beams", help="Beams of a beam search; the answer then comes in one piece.")] = 1,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")
+    ] = 256,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="0 is greedy; above 0 samples.")
+    ] = 0.0,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            "--top-p", help="Sample among the likeliest tokens of this total probability."
+        ),
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            "--min-p", help="Sample among tokens at least this share as likely as the likeliest."
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Sample among this many likeliest tokens.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None,
+        typer.Option("--repetition-penalty", help="Above 1 makes repetition less likely."),
+    ] = None,
+    num_beams: Annotated[
+        int,
+        typer.Option(
+            "--num-beams", help="Beams of a beam search; the answer then comes in one piece."
+        ),
+    ] = 1,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampling.")] = None,
     chunk_chars: options.ChunkChars = None,
     overlap_chars: options.OverlapChars = None,
     window: options.Window = None,
     encoding: options.Encoding = None,
     library: options.LibraryFolder = None,
-    store: Annotated[bool, typer.Option("--store/--no-store", help="Keep what is read in the library.")] = True,
+    store: Annotated[
+        bool, typer.Option("--store/--no-store", help="Keep what is read in the library.")
+    ] = True,
     dtype: options.DType = None,
     device: options.Device = None,
     trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.Json = False,
 ) -> None:
     """Answer a question about documents of any length."""
-    from e2llm.cli.documents import STDIN, Reading, describe, gather, load_stored, parse_chunker, parse_ratio
+    from e2llm.cli.documents import (
+        STDIN,
+        Reading,
+        describe,
+        gather,
+        load_stored,
+        parse_chunker,
+        parse_ratio,
+    )
     from e2llm.documents.reading import Source
     from e2llm.engines import Sampling
 
@@ -59,11 +107,16 @@ def ask(
         raise UserError("`FILE` must be given; or `--question`, to ask the decoder alone.")
     files = files or []
     if question is None and (as_json or sys.stdin is None or any(name in STDIN for name in files)):
-        raise UserError("`--question` must be given with --json and where standard input is a document or closed.")
+        raise UserError(
+            "`--question` must be given with --json and where standard input is a document "
+            "or closed."
+        )
     if question is not None and not question.strip():
         raise UserError("`--question` is blank; ask something.")
     if expand is not None and expand < 0:
-        raise UserError(f"`--expand` (={expand}) must be at least 0 chunks; 0 reads soft tokens alone.")
+        raise UserError(
+            f"`--expand` (={expand}) must be at least 0 chunks; 0 reads soft tokens alone."
+        )
     wanted_ratio = parse_ratio(ratio)
     sampling: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
@@ -81,16 +134,31 @@ def ask(
     found = gather(files, encoding, shelf)
     pair = options.load_model(model, dtype, device, trust_remote_code)
     chunker = parse_chunker(pair, chunk_chars, overlap_chars)
-    known = [load_stored(shelf, item, pair.fingerprint) if isinstance(item, str) else item for item in found]
+    known = [
+        load_stored(shelf, item, pair.fingerprint) if isinstance(item, str) else item
+        for item in found
+    ]
     for item in known:
         if not isinstance(item, Source):
             item.check_fingerprint(pair.fingerprint)
     texts = [item.text for item in known if isinstance(item, Source)]
     if texts:
         n_soft = sum(item.n_soft for item in known if not isinstance(item, Source))
-        fitting = pair.fit_ratio(texts, question or "", max_new_tokens, expand, chunker, wanted_ratio, n_soft, [item.name for item in known])
+        fitting = pair.fit_ratio(
+            texts,
+            question or "",
+            max_new_tokens,
+            expand,
+            chunker,
+            wanted_ratio,
+            n_soft,
+            [item.name for item in known],
+        )
         if fitting != (wanted_ratio or pair.config.ratio):
-            say(f"At the pair's own ratio of {pair.config.ratio} this would not fit the decoder's window; reading at {fitting}.")
+            say(
+                f"At the pair's own ratio of {pair.config.ratio} this would not fit the "
+                f"decoder's window; reading at {fitting}."
+            )
         wanted_ratio = fitting
     reading = Reading(pair, shelf if store else None, wanted_ratio, chunker, window)
     documents, compress_s = [], []
@@ -115,13 +183,23 @@ def ask(
         except UserError as error:
             say(f"e2llm: {error}")
             continue
-        _summary(lines, replace(answer, notices=tuple(notice for notice in answer.notices if notice not in said)))
+        _summary(
+            lines,
+            replace(
+                answer, notices=tuple(notice for notice in answer.notices if notice not in said)
+            ),
+        )
         lines = []
         said.update(answer.notices)
 
 
 def _answer(
-    pair: "E2LLM", question: str, documents: list["CompressedDocument"], expand: int | None, sampling: dict, silent: bool = False
+    pair: "E2LLM",
+    question: str,
+    documents: list["CompressedDocument"],
+    expand: int | None,
+    sampling: dict,
+    silent: bool = False,
 ) -> "Answer":
     stream = pair.stream(question, documents, expand, **sampling)
     if silent:
@@ -136,7 +214,11 @@ def _answer(
 
 
 def _summary(lines: list[str], answer: "Answer") -> None:
-    places = [f"{chunk.document} {chunk.start}-{chunk.end}" + (f" (page {chunk.page})" if chunk.page else "") for chunk in answer.expanded]
+    places = [
+        f"{chunk.document} {chunk.start}-{chunk.end}"
+        + (f" (page {chunk.page})" if chunk.page else "")
+        for chunk in answer.expanded
+    ]
     usage = answer.usage
     parts = [
         *lines,
@@ -170,7 +252,9 @@ def _json(answer: "Answer", documents: list["CompressedDocument"], compress_s: l
 
 
 def _clean(typed: str) -> str:
-    """Replace bytes that were no UTF-8, which Python hands on as half characters that no tokenizer takes."""
+    """Replace bytes that were no UTF-8, which Python hands on as half characters that no tokenizer
+    takes.
+    """
     return typed.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

@@ -13,9 +13,21 @@ from e2llm.errors import E2LLMError, UserError
 
 
 def compress(
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help=f"{FORMATS}, or - for standard input.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write one document to this file (.e2llm) in place of the library.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="What the document is called; default: the file's name.")] = None,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help=f"{FORMATS}, or - for standard input.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write one document to this file (.e2llm) in place of the library.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What the document is called; default: the file's name."),
+    ] = None,
     model: options.Model = "smol",
     ratio: options.Ratio = None,
     chunk_chars: options.ChunkChars = None,
@@ -26,9 +38,16 @@ def compress(
     dtype: options.DType = None,
     device: options.Device = None,
     trust_remote_code: options.TrustRemoteCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per document, each on a line, in place of text.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object per document, each on a line, in place of text."
+        ),
+    ] = False,
 ) -> None:
-    """Compress documents once, to be asked many times; of a text that has grown, only the new tail is read."""
+    """Compress documents once, to be asked many times; of a text that has grown, only the new tail
+    is read.
+    """
     from dataclasses import replace
 
     from e2llm.cli.documents import SUFFIX, Reading, describe, parse_chunker, parse_ratio
@@ -36,11 +55,18 @@ def compress(
     from e2llm.documents.reading import read
 
     if len(files) > 1 and (output or name):
-        raise UserError(f"`--{'output' if output else 'name'}` goes with one file, and {len(files)} are given.")
+        raise UserError(
+            f"`--{'output' if output else 'name'}` goes with one file, and {len(files)} are given."
+        )
     if output is not None and output.suffix != SUFFIX:
-        raise UserError(f"`--output` (={output}) must end in {SUFFIX}, by which `e2llm ask` knows it.")
+        raise UserError(
+            f"`--output` (={output}) must end in {SUFFIX}, by which `e2llm ask` knows it."
+        )
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise UserError(f"`--output` (={output}) must name a file in a folder that exists; make the folder first.")
+        raise UserError(
+            f"`--output` (={output}) must name a file in a folder that exists; make the "
+            "folder first."
+        )
     wanted_ratio = parse_ratio(ratio)
     sources = [read(file, encoding) for file in files]
     if name is not None:
@@ -48,21 +74,42 @@ def compress(
         sources = [replace(sources[0], name=name)]
     shelf = None if output else options.open_library(library)
     pair = options.load_model(model, dtype, device, trust_remote_code)
-    reading = Reading(pair, shelf, wanted_ratio, parse_chunker(pair, chunk_chars, overlap_chars), window, must_store=True)
+    reading = Reading(
+        pair,
+        shelf,
+        wanted_ratio,
+        parse_chunker(pair, chunk_chars, overlap_chars),
+        window,
+        must_store=True,
+    )
     for source in sources:
         document, seconds = reading.compress(source)
         if output is not None:
             try:
                 document.save(output)
             except OSError as error:
-                raise E2LLMError(f"`--output` (={output}) cannot be written ({error.strerror or error}); choose another place.") from error
+                raise E2LLMError(
+                    f"`--output` (={output}) cannot be written ({error.strerror or error}); "
+                    "choose another place."
+                ) from error
         if document.ratio_note:
             say(document.ratio_note)
         if as_json:
-            facts = {"name": document.name, "key": document.key, "n_tokens": document.n_tokens, "n_soft": document.n_soft}
+            facts = {
+                "name": document.name,
+                "key": document.key,
+                "n_tokens": document.n_tokens,
+                "n_soft": document.n_soft,
+            }
             print(
                 json.dumps(
-                    {**facts, "n_chunks": document.n_chunks, "ratio": document.ratio_got, "ratio_asked": document.ratio, "compress_s": seconds},
+                    {
+                        **facts,
+                        "n_chunks": document.n_chunks,
+                        "ratio": document.ratio_got,
+                        "ratio_asked": document.ratio,
+                        "compress_s": seconds,
+                    },
                     ensure_ascii=False,
                 )
             )

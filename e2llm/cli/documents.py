@@ -1,4 +1,6 @@
-"""What `ask` and `compress` share: from names on the command line to compressed documents, reading as little as possible again."""
+"""What `ask` and `compress` share: from names on the command line to compressed documents, reading
+as little as possible again.
+"""
 
 import os
 import time
@@ -6,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from e2llm.chunking import Chunker, make_spans
+from e2llm.chunking.chunker import Chunker, make_spans
 from e2llm.cli.options import console, say
 from e2llm.documents.reading import Source, read
 from e2llm.errors import E2LLMError, ReadError, StaleDocumentError, UserError
 
 if TYPE_CHECKING:
-    from e2llm.answering import E2LLM
-    from e2llm.compressing import Progress
+    from e2llm.compression.compressor import Progress
     from e2llm.documents.compressed import CompressedDocument
     from e2llm.documents.library import Library
+    from e2llm.pair import E2LLM
 
 SUFFIX = ".e2llm"
 STDIN = ("-", "/dev/stdin")
@@ -50,17 +52,26 @@ class Reading:
         ratio = config.ratio if self.ratio is None else self.ratio
         previous = None
         if self.library is not None:
-            key = document_key(text_sha256(source.text), self.model.fingerprint, make_spans(source.text, chunker), window, ratio)
+            key = document_key(
+                text_sha256(source.text),
+                self.model.fingerprint,
+                make_spans(source.text, chunker),
+                window,
+                ratio,
+            )
             if (stored := self._stored(key)) is not None:
                 # The same text may be stored under the name of another file.
                 document = replace(stored, name=source.name, page_starts=source.page_starts)
-                if self.must_store and [entry.key for entry in self.library.find(source.name)][:1] != [key]:
+                if self.must_store and [entry.key for entry in self.library.find(source.name)][
+                    :1
+                ] != [key]:
                     self.library.put(document)
                 return document, 0.0
             previous = self._grown_from(source, ratio, window)
         start_s = time.perf_counter()
         with ReadingBar(source, len(previous.text) if previous else 0) as bar:
-            # The encoder's first run is slow for reasons of its own, which would spoil the estimate.
+            # The encoder's first run is slow for reasons of its own, which would spoil the
+            # estimate.
             self.model.compressor.embed_question("Ready?")
             document = self.model.compress(
                 source.text,
@@ -91,8 +102,12 @@ class Reading:
         except CorruptDocumentError:
             return None  # its text is at hand: it is compressed and stored anew
 
-    def _grown_from(self, source: Source, ratio: float | str, window: int) -> "CompressedDocument | None":
-        """Return the document of the same name, made in the same way, that this text continues, if one is stored."""
+    def _grown_from(
+        self, source: Source, ratio: float | str, window: int
+    ) -> "CompressedDocument | None":
+        """Return the document of the same name, made in the same way, that this text continues, if
+        one is stored.
+        """
         assert self.library is not None
         wanted = (source.name, self.model.fingerprint, ratio, window)
         for entry in self.library.find(source.name):
@@ -112,12 +127,25 @@ class ReadingBar:
     """
 
     def __init__(self, source: Source, n_known: int = 0) -> None:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self.name = source.name
         self.size = f"{len(source.text) - n_known:,} {'new ' if n_known else ''}characters"
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+        )
+        self.bar = Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        )
         self.task = self.bar.add_task(f"Reading {source.name}", total=len(source.text))
         self.said = False
 
@@ -137,8 +165,11 @@ class ReadingBar:
         self.bar.update(self.task, completed=progress.done_chars)
 
 
-def gather(names: Sequence[str], encoding: str | None, library: "Library") -> list["Source | CompressedDocument | str"]:
-    """Find what each name stands for, before anything slow: a text, a compressed file, or the name of a stored document.
+def gather(
+    names: Sequence[str], encoding: str | None, library: "Library"
+) -> list["Source | CompressedDocument | str"]:
+    """Find what each name stands for, before anything slow: a text, a compressed file, or the name
+    of a stored document.
 
     Raises:
         ReadError: A name is neither a readable file nor stored.
@@ -167,7 +198,10 @@ def load_stored(library: "Library", name: str, fingerprint: str) -> "CompressedD
     for entry in library.find(name):
         if entry.fingerprint == fingerprint and (document := library.get(entry.key)) is not None:
             return document
-    raise StaleDocumentError(f"{name!r} is stored, but was compressed by another model than this one; compress its file again with this model.")
+    raise StaleDocumentError(
+        f"{name!r} is stored, but was compressed by another model than this one; compress its "
+        "file again with this model."
+    )
 
 
 def parse_ratio(ratio: str | None) -> float | str | None:
@@ -179,18 +213,26 @@ def parse_ratio(ratio: str | None) -> float | str | None:
     return check_ratio(ratio)
 
 
-def parse_chunker(model: "E2LLM", chunk_chars: int | None, overlap_chars: int | None) -> Chunker | None:
+def parse_chunker(
+    model: "E2LLM", chunk_chars: int | None, overlap_chars: int | None
+) -> Chunker | None:
     """Turn what was typed into a chunker; None for the pair's own."""
     if chunk_chars is None and overlap_chars is None:
         return None
     own = model.chunker
-    return Chunker(own.size if chunk_chars is None else chunk_chars, own.overlap if overlap_chars is None else overlap_chars)
+    return Chunker(
+        own.size if chunk_chars is None else chunk_chars,
+        own.overlap if overlap_chars is None else overlap_chars,
+    )
 
 
 def describe(document: "CompressedDocument", seconds: float) -> str:
     """Return one line on what a document became."""
     how = f"in {seconds:.1f} s" if seconds else "read before"
-    return f"{document.name}: {document.n_tokens:,} tokens of text, {document.n_soft:,} soft tokens (ratio {document.ratio_got:.1f}), {how}"
+    return (
+        f"{document.name}: {document.n_tokens:,} tokens of text, {document.n_soft:,} soft tokens "
+        f"(ratio {document.ratio_got:.1f}), {how}"
+    )
 
 
 def _read(name: str, encoding: str | None) -> Source:
@@ -198,5 +240,7 @@ def _read(name: str, encoding: str | None) -> Source:
         return read(name, encoding)
     except ReadError as error:
         if name not in STDIN and not os.path.exists(name):
-            raise ReadError(f"{str(error).removesuffix('.')}, or name a stored document (`e2llm library list`).") from error
+            raise ReadError(
+                f"{str(error).removesuffix('.')}, or name a stored document (`e2llm library list`)."
+            ) from error
         raise

@@ -14,8 +14,15 @@ from e2llm.errors import UserError
 if TYPE_CHECKING:
     from e2llm.documents.library import Entry
 
-app = typer.Typer(help="List, rename, delete and limit stored documents.", no_args_is_help=True, rich_markup_mode=None)
-Name = Annotated[str, typer.Argument(help="A stored document's name, or the first six or more digits of its key.")]
+app = typer.Typer(
+    help="List, rename, delete and limit stored documents.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Name = Annotated[
+    str,
+    typer.Argument(help="A stored document's name, or the first six or more digits of its key."),
+]
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -30,14 +37,19 @@ def list_(library: options.LibraryFolder = None, as_json: options.Json = False) 
 
 @app.command()
 def rename(
-    name: Name, new_name: Annotated[str, typer.Argument(help="What it is called from now on.")], library: options.LibraryFolder = None
+    name: Name,
+    new_name: Annotated[str, typer.Argument(help="What it is called from now on.")],
+    library: options.LibraryFolder = None,
 ) -> None:
     """Rename a stored document."""
     _print(options.open_library(library).rename(name, new_name), False)
 
 
 @app.command()
-def delete(names: Annotated[list[str], typer.Argument(help="Names of stored documents.")], library: options.LibraryFolder = None) -> None:
+def delete(
+    names: Annotated[list[str], typer.Argument(help="Names of stored documents.")],
+    library: options.LibraryFolder = None,
+) -> None:
     """Delete stored documents; the files that they were read from stay."""
     shelf = options.open_library(library)
     for name in names:
@@ -46,12 +58,15 @@ def delete(names: Annotated[list[str], typer.Argument(help="Names of stored docu
 
 @app.command()
 def limit(
-    size: Annotated[str, typer.Argument(help='Bytes, such as 500M or 2G; "none" for no limit.')], library: options.LibraryFolder = None
+    size: Annotated[str, typer.Argument(help='Bytes, such as 500M or 2G; "none" for no limit.')],
+    library: options.LibraryFolder = None,
 ) -> None:
     """Limit the library's size; beyond it the documents that were used least recently go."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", size.strip(), re.IGNORECASE)
     if size.lower() != "none" and match is None:
-        raise UserError(f'`SIZE` (={size}) must be a number of bytes such as 500M or 2G, or "none".')
+        raise UserError(
+            f'`SIZE` (={size}) must be a number of bytes such as 500M or 2G, or "none".'
+        )
     n_bytes = int(float(match[1]) * _UNITS[match[2].upper()]) if match else None
     evicted = options.open_library(library).limit(n_bytes)
     say(f"Limited to {size}; {len(evicted)} documents went.")
@@ -63,5 +78,6 @@ def _print(entries: list["Entry"], as_json: bool) -> None:
         return
     for entry in entries:
         print(
-            f"{entry.key[:12]}  {entry.name}  {entry.n_tokens:,} tokens  {entry.n_soft:,} soft  ratio {entry.ratio}  {entry.n_bytes / 10**6:.1f} MB"
+            f"{entry.key[:12]}  {entry.name}  {entry.n_tokens:,} tokens  {entry.n_soft:,} "
+            f"soft  ratio {entry.ratio}  {entry.n_bytes / 10**6:.1f} MB"
         )

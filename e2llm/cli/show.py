@@ -13,9 +13,16 @@ from e2llm.errors import UserError
 
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="DIR|DOC", help="A pair's folder, hub name or shipped name, a .e2llm file, or the name of a stored document.")
+        str,
+        typer.Argument(
+            metavar="DIR|DOC",
+            help="A pair's folder, hub name or shipped name, a .e2llm file, or the name of a "
+            "stored document.",
+        ),
     ],
-    chunks: Annotated[bool, typer.Option("--chunks", help="List a document's chunks with their places.")] = False,
+    chunks: Annotated[
+        bool, typer.Option("--chunks", help="List a document's chunks with their places.")
+    ] = False,
     library: options.LibraryFolder = None,
     as_json: options.Json = False,
 ) -> None:
@@ -27,11 +34,18 @@ def show(
     rows = facts.pop("chunks", [])
     width = max(map(len, facts))
     for name, value in facts.items():
-        print(f"{name:<{width}}  {value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{name:<{width}}  {value}")
+        print(
+            f"{name:<{width}}  {value:,}"
+            if isinstance(value, int) and not isinstance(value, bool)
+            else f"{name:<{width}}  {value}"
+        )
     for row in rows:
         page = f"  page {row['page']}" if row["page"] else ""
         start = " ".join(row["text"].split())[:60]
-        print(f"{row['index']:>6}  {row['start']}-{row['end']}  {row['n_tokens']} tokens  {row['n_soft']} soft{page}  {start}")
+        print(
+            f"{row['index']:>6}  {row['start']}-{row['end']}  {row['n_tokens']} tokens  "
+            f"{row['n_soft']} soft{page}  {start}"
+        )
 
 
 def _facts(what: str, library: Any, chunks: bool) -> dict[str, Any]:
@@ -48,12 +62,17 @@ def _facts(what: str, library: Any, chunks: bool) -> dict[str, Any]:
     if not shelf.find(what):
         if (folder := _hub_folder(what)) is not None:
             return _pair_facts(folder)
-        raise UserError(f"`{what}` is no pair, no {SUFFIX} file and no stored document; see `e2llm models` and `e2llm library list`.")
+        raise UserError(
+            f"`{what}` is no pair, no {SUFFIX} file and no stored document; see `e2llm "
+            "models` and `e2llm library list`."
+        )
     return _document_facts(shelf.load(what), chunks)
 
 
 def _hub_folder(name: str) -> str | None:
-    """Return where the configuration of a hub's pair was fetched to, or None where the hub knows no such name or cannot be reached."""
+    """Return where the configuration of a hub's pair was fetched to, or None where the hub knows no
+    such name or cannot be reached.
+    """
     if name.count("/") != 1 or "." in name.split("/")[0]:
         return None
     from huggingface_hub import hf_hub_download
@@ -74,14 +93,37 @@ def _pair_facts(path: str) -> dict[str, Any]:
         if not isinstance(config, dict):
             raise ValueError("not an object")
     except (OSError, ValueError) as error:
-        raise UserError(f"`{path}` holds no readable config.json; name a folder that `e2llm pair` made.") from error
+        raise UserError(
+            f"`{path}` holds no readable config.json; name a folder that `e2llm pair` made."
+        ) from error
     if config.get("model_type") != "e2llm":
-        raise UserError(f"`{path}` is a {config.get('model_type')} model, not a pair; make one with `e2llm pair ENCODER DECODER -o DIR`.")
-    names = ("encoder_name", "decoder_name", "adapter", "pooling", "trained", "ratio", "expand", "chunk_chars", "overlap_chars", "window_chunks")
-    facts = {name: config.get(name) for name in (*names, "encoder_max_tokens", "embedding_pooling", "soft_token_norm")}
+        raise UserError(
+            f"`{path}` is a {config.get('model_type')} model, not a pair; make one with "
+            "`e2llm pair ENCODER DECODER -o DIR`."
+        )
+    names = (
+        "encoder_name",
+        "decoder_name",
+        "adapter",
+        "pooling",
+        "trained",
+        "ratio",
+        "expand",
+        "chunk_chars",
+        "overlap_chars",
+        "window_chunks",
+    )
+    facts = {
+        name: config.get(name)
+        for name in (*names, "encoder_max_tokens", "embedding_pooling", "soft_token_norm")
+    }
     text = config.get("text_config", {})
     facts["decoder_window"] = text.get("max_position_embeddings") or text.get("n_positions")
-    facts["files_bytes"] = sum(os.path.getsize(os.path.join(folder, file)) for folder, _, files in os.walk(path) for file in files)
+    facts["files_bytes"] = sum(
+        os.path.getsize(os.path.join(folder, file))
+        for folder, _, files in os.walk(path)
+        for file in files
+    )
     return facts
 
 

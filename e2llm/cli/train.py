@@ -10,9 +10,24 @@ from e2llm.cli.options import say
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file: pair, sources, stages (see docs/training.md).")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in the recipe's output folder.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run, in place of the recipe's.", file_okay=False)] = None,
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECIPE", help="A YAML file: pair, sources, stages (see docs/training.md)."
+        ),
+    ],
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the interrupted run in the recipe's output folder."
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder of the run, in place of the recipe's.", file_okay=False
+        ),
+    ] = None,
 ) -> None:
     """Train a pair: checkpoints, log, curves and the trained pair go to the recipe's output folder."""
     from dataclasses import replace

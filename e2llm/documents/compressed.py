@@ -1,7 +1,9 @@
-"""A document as its soft tokens: what the encoder and the adapter made of it, once, to be asked again and again.
+"""A document as its soft tokens: what the encoder and the adapter made of it, once, to be asked
+again and again.
 
-One safetensors file holds the soft tokens, one sentence embedding per chunk (it ranks chunks for *expand*), the spans and the
-text itself. The number of soft tokens may differ from chunk to chunk; nothing here assumes one ratio per document.
+One safetensors file holds the soft tokens, one sentence embedding per chunk (it ranks chunks for
+*expand*), the spans and the text itself. The number of soft tokens may differ from chunk to chunk;
+nothing here assumes one ratio per document.
 """
 
 import hashlib
@@ -20,9 +22,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 
-from e2llm.chunking import Chunker, Span
+from e2llm.chunking.chunker import Chunker, Span
 from e2llm.documents.reading import page_at
-from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError
+from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError, UserError
 
 SUFFIX = ".e2llm"
 FORMAT = "e2llm-document-1"
@@ -50,7 +52,8 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class CompressedDocument:
-    """Soft tokens, spans and text of one document, with the fingerprint of the model that made them.
+    """Soft tokens, spans and text of one document, with the fingerprint of the model that made
+    them.
 
     Attributes:
         soft_tokens: (n_soft, d_dec), in the order of the chunks.
@@ -91,18 +94,34 @@ class CompressedDocument:
             ValueError: The parts do not fit each other.
         """
         n_chunks = len(self.spans)
-        starts, ends = (self.spans[:, 0], self.spans[:, 1]) if self.spans.shape == (n_chunks, 2) else (np.array([1]), np.array([0]))
+        starts, ends = (
+            (self.spans[:, 0], self.spans[:, 1])
+            if self.spans.shape == (n_chunks, 2)
+            else (np.array([1]), np.array([0]))
+        )
         fits = (
             self.soft_tokens.ndim == self.embeddings.ndim == 2
-            and len(self.embeddings) == len(self.n_soft_per_chunk) == len(self.n_tokens_per_chunk) == n_chunks
+            and len(self.embeddings)
+            == len(self.n_soft_per_chunk)
+            == len(self.n_tokens_per_chunk)
+            == n_chunks
             and int(self.n_soft_per_chunk.sum()) == len(self.soft_tokens)
-            and all((counts >= 0).all() for counts in (self.n_soft_per_chunk, self.n_tokens_per_chunk))
+            and all(
+                (counts >= 0).all() for counts in (self.n_soft_per_chunk, self.n_tokens_per_chunk)
+            )
             and ((starts >= 0) & (starts < ends) & (ends <= len(self.text))).all()
             # In parts, for the check takes twice the memory of what it checks.
-            and all(part.isfinite().all() for tensor in (self.soft_tokens, self.embeddings) for part in tensor.split(4096))
+            and all(
+                part.isfinite().all()
+                for tensor in (self.soft_tokens, self.embeddings)
+                for part in tensor.split(4096)
+            )
         )
         if not fits:
-            raise ValueError(f"`CompressedDocument` {self.name!r}: text, spans, counts, soft tokens and embeddings do not fit each other.")
+            raise ValueError(
+                f"`CompressedDocument` {self.name!r}: text, spans, counts, soft tokens and "
+                "embeddings do not fit each other."
+            )
 
     @cached_property
     def chunks(self) -> list[Chunk]:
@@ -132,7 +151,9 @@ class CompressedDocument:
 
     @property
     def n_tokens(self) -> int:
-        """Decoder tokens of its chunks; what chunks repeat of each other counts as often as it stands there."""
+        """Decoder tokens of its chunks; what chunks repeat of each other counts as often as it
+        stands there.
+        """
         return int(self.n_tokens_per_chunk.sum())
 
     @property
@@ -142,16 +163,23 @@ class CompressedDocument:
 
     @property
     def ratio_note(self) -> str | None:
-        """One sentence that says why the ratio got is more than 5 % off the ratio asked, or None where it is not."""
+        """One sentence that says why the ratio got is more than 5 % off the ratio asked, or None
+        where it is not.
+        """
         if self.ratio == "chunk" or abs(self.ratio_got / float(self.ratio) - 1) <= 0.05:
             return None
         if abs(self.n_tokens / float(self.ratio) - self.n_soft) < 1:
             why = "the document is too short to come closer"
         elif self.ratio_got < float(self.ratio):
-            why = f"a chunk takes at least one soft token and holds {self.n_tokens / self.n_chunks:.0f} tokens on average; use larger chunks"
+            why = (
+                "a chunk takes at least one soft token and holds "
+                f"{self.n_tokens / self.n_chunks:.0f} tokens on average; use larger chunks"
+            )
         else:
             why = "a chunk takes at most one soft token per token that the encoder reads"
-        return f"asked for {self.ratio:g} text tokens per soft token, got {self.ratio_got:.1f}: {why}."
+        return (
+            f"asked for {self.ratio:g} text tokens per soft token, got {self.ratio_got:.1f}: {why}."
+        )
 
     @cached_property
     def sha256(self) -> str:
@@ -167,15 +195,26 @@ class CompressedDocument:
         """Raise `StaleDocumentError` unless the model with this fingerprint made the document."""
         if self.fingerprint != fingerprint:
             raise StaleDocumentError(
-                f"`documents`: {self.name!r} was compressed by another model ({self.fingerprint[:12]}, this one is {fingerprint[:12]}); "
-                "compress its text again with this model."
+                f"`documents`: {self.name!r} was compressed by another model "
+                f"({self.fingerprint[:12]}, this one is {fingerprint[:12]}); compress its "
+                "text again with this model."
+            )
+
+    def check_width(self, d_dec: int) -> None:
+        """Raise `UserError` unless the soft tokens are as wide as the decoder's embeddings."""
+        if (width := self.soft_tokens.shape[1]) != d_dec:
+            raise UserError(
+                f"`documents`: {self.name!r} has soft tokens of width {width}, and the decoder's "
+                f"is {d_dec}; compress it again."
             )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one safetensors file: to a temporary name beside it, synced, then renamed; return the path.
+        """Write one safetensors file: to a temporary name beside it, synced, then renamed; return
+        the path.
 
         Raises:
-            OSError: The disk is full or the folder is read-only; the path then holds what it held before.
+            OSError: The disk is full or the folder is read-only; the path then holds what it held
+                before.
         """
         path = Path(path)
         tensors = {
@@ -202,7 +241,8 @@ class CompressedDocument:
                 "tensors_sha256": _digest(tensors),
             }
         )
-        # One entry alone: safetensors writes several in any order, and the same document must give the same bytes.
+        # One entry alone: safetensors writes several in any order, and the same document must give
+        # the same bytes.
         write_atomically(path, serialize(tensors, {FORMAT: f"{text_sha256(header)} {header}"}))
         return path
 
@@ -217,9 +257,12 @@ class CompressedDocument:
         header = read_header(path)
         try:
             with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if _digest(tensors) != header["tensors_sha256"]:
-                raise CorruptDocumentError(f"`{path}`: its contents do not match their checksum; compress the document again.")
+                raise CorruptDocumentError(
+                    f"`{path}`: its contents do not match their checksum; compress the "
+                    "document again."
+                )
             return cls(
                 name=header["name"],
                 text=tensors["text"].numpy().tobytes().decode("utf-8"),
@@ -253,9 +296,15 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     except SafetensorError as error:
         raise _corrupt(path) from error
     except OSError as error:
-        raise ReadError(f"`{path}`: {error.strerror or error}; name a file that `e2llm compress` or `CompressedDocument.save` wrote.") from error
+        raise ReadError(
+            f"`{path}`: {error.strerror or error}; name a file that `e2llm compress` or "
+            "`CompressedDocument.save` wrote."
+        ) from error
     if FORMAT not in metadata:
-        raise ReadError(f"`{path}` is not a compressed document of this version ({FORMAT}); compress its text again.")
+        raise ReadError(
+            f"`{path}` is not a compressed document of this version ({FORMAT}); compress its "
+            "text again."
+        )
     digest, _, document = metadata[FORMAT].partition(" ")
     if text_sha256(document) != digest:
         raise _corrupt(path)
@@ -268,22 +317,33 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def document_key(sha256: str, fingerprint: str, spans: np.ndarray | list[Span], window: int, ratio: float | str) -> str:
-    """Digest what decides a compressed document's contents: text, model, chunking, window and ratio."""
-    digest = hashlib.sha256(f"{FORMAT} {sha256} {fingerprint} {window} {ratio if isinstance(ratio, str) else float(ratio)} ".encode())
+def document_key(
+    sha256: str, fingerprint: str, spans: np.ndarray | list[Span], window: int, ratio: float | str
+) -> str:
+    """Digest what decides a compressed document's contents: text, model, chunking, window and
+    ratio.
+    """
+    digest = hashlib.sha256(
+        f"{FORMAT} {sha256} {fingerprint} {window} "
+        f"{ratio if isinstance(ratio, str) else float(ratio)} ".encode()
+    )
     digest.update(np.asarray(spans, np.int64).tobytes())
     return digest.hexdigest()
 
 
 def pages_between(page_starts: tuple[int, ...], start: int, end: int) -> tuple[int, int] | None:
-    """Return the first and last 1-based page that the characters from `start` to `end` stand on, or None without pages."""
+    """Return the first and last 1-based page that the characters from `start` to `end` stand on, or
+    None without pages.
+    """
     if not page_starts:
         return None
     return max(1, bisect_right(page_starts, start)), max(1, bisect_right(page_starts, end - 1))
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name in the same folder, sync, and rename: a reader sees the old file or the new one, never half."""
+    """Write `data` under a temporary name in the same folder, sync, and rename: a reader sees the
+    old file or the new one, never half.
+    """
     temporary = path.with_name(f".{path.name[:40]}-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:  # not tempfile, whose files only their owner may read
@@ -312,4 +372,7 @@ def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def _corrupt(path: str | os.PathLike[str]) -> CorruptDocumentError:
-    return CorruptDocumentError(f"`{path}` is truncated or damaged, or is not a compressed document; compress the document again.")
+    return CorruptDocumentError(
+        f"`{path}` is truncated or damaged, or is not a compressed document; compress the "
+        "document again."
+    )

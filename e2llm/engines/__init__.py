@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Real
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -20,7 +20,8 @@ class Sampling:
         temperature: 0 is greedy; above 0 samples.
         top_p, top_k, min_p: Sample among the likeliest tokens alone; None for all of them.
         repetition_penalty: Above 1 makes repeated tokens less likely.
-        num_beams: Beam search where above 1; it cannot be streamed, so the answer comes in one piece.
+        num_beams: Beam search where above 1; it cannot be streamed, so the answer comes in one
+            piece.
         seed: Seed of the sampling; None draws one.
     """
 
@@ -32,6 +33,20 @@ class Sampling:
     repetition_penalty: float | None = None
     num_beams: int = 1
     seed: int | None = None
+
+    @classmethod
+    def of(cls, **options: Any) -> "Sampling":
+        """Make one of options by name.
+
+        Raises:
+            UserError: An option is unknown or breaks its rule.
+        """
+        if unknown := options.keys() - cls.__dataclass_fields__.keys():
+            raise UserError(
+                f"`{min(unknown)}` is not a sampling option; use "
+                f"{', '.join(cls.__dataclass_fields__)}."
+            )
+        return cls(**options)
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "num_beams", "top_k"):
@@ -49,11 +64,17 @@ class Sampling:
                 raise UserError(f"`{name}` (={value}) must lie above 0 and at most at 1.")
         for name in ("top_p", "top_k", "min_p"):
             if getattr(self, name) is not None and not self.temperature:
-                raise UserError(f"`{name}` (={getattr(self, name)}) is for sampling: it needs a `temperature` above 0.")
+                raise UserError(
+                    f"`{name}` (={getattr(self, name)}) is for sampling: it needs a "
+                    "`temperature` above 0."
+                )
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UserError(f"`seed` (={self.seed}) must be at least 0 and less than 2**63.")
         if self.repetition_penalty is not None and self.repetition_penalty <= 0:
-            raise UserError(f"`repetition_penalty` (={self.repetition_penalty}) must be above 0; 1 changes nothing.")
+            raise UserError(
+                f"`repetition_penalty` (={self.repetition_penalty}) must be above 0; 1 "
+                "changes nothing."
+            )
 
 
 @dataclass
@@ -72,6 +93,10 @@ class Generation:
 class Engine(Protocol):
     """Run a decoder on input embeddings."""
 
-    def stream(self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation) -> Iterator[str]:
-        """Yield the answer to a prompt of (seq, d_dec) embeddings, piece by piece, and keep `generation` up to date."""
+    def stream(
+        self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation
+    ) -> Iterator[str]:
+        """Yield the answer to a prompt of (seq, d_dec) embeddings, piece by piece, and keep
+        `generation` up to date.
+        """
         ...

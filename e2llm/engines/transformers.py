@@ -1,7 +1,8 @@
 """The reference engine: `generate` of transformers, streamed.
 
-The cache of the last prompt is kept. A prompt that starts with the same embeddings (the same documents, another question) reuses
-that part of it: `generate` takes the full `inputs_embeds` and the filled cache.
+The cache of the last prompt is kept. A prompt that starts with the same embeddings (the same
+documents, another question) reuses that part of it: `generate` takes the full `inputs_embeds` and
+the filled cache.
 """
 
 import threading
@@ -26,15 +27,24 @@ from transformers.cache_utils import DynamicLayer
 
 from e2llm.engines import Generation, Sampling
 from e2llm.model.attention import attend_by_groups
-from e2llm.model.modeling import cache_argument
+from e2llm.model.versions import cache_argument
 
 # Penalising only what has been written is what is wanted here: an answer may quote the prompt.
 warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
 
 
-# What of a checkpoint's own generation configuration holds for every answer; the rest (sampling, caches, numbers of sequences) is `Sampling`'s.
-_KEPT_OF_CHECKPOINT = ("bos_token_id", "eos_token_id", "repetition_penalty", "no_repeat_ngram_size", "suppress_tokens", "bad_words_ids")
-# torch has one random number generator per process, and a checkpoint one generation configuration: generations take turns.
+# What of a checkpoint's own generation configuration holds for every answer; the rest (sampling,
+# caches, numbers of sequences) is `Sampling`'s.
+_KEPT_OF_CHECKPOINT = (
+    "bos_token_id",
+    "eos_token_id",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "suppress_tokens",
+    "bad_words_ids",
+)
+# torch has one random number generator per process, and a checkpoint one generation configuration:
+# generations take turns.
 _turn = threading.Lock()
 
 
@@ -48,8 +58,12 @@ class TransformersEngine:
         # The last prompt, its cache, and the state of the weights that filled it.
         self._kept: tuple[Tensor, DynamicCache, object] | None = None
 
-    def stream(self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation) -> Iterator[str]:
-        """Yield the answer piece by piece; closing the iterator, or an interrupt, stops the decoder within a layer."""
+    def stream(
+        self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation
+    ) -> Iterator[str]:
+        """Yield the answer piece by piece; closing the iterator, or an interrupt, stops the decoder
+        within a layer.
+        """
         inputs_embeds = inputs_embeds.to(self.decoder.device)
         stop = _Stop()
         streamer = _Streamer(self.tokenizer, generation)
@@ -60,7 +74,9 @@ class TransformersEngine:
                     self._generate(inputs_embeds, sampling, generation, streamer, stop)
             except _Stopped:
                 streamer.end()
-            except BaseException as error:  # handed to the reader, in whose thread it is raised again
+            except (
+                BaseException
+            ) as error:  # handed to the reader, in whose thread it is raised again
                 streamer.text_queue.put(error)
 
         worker = threading.Thread(target=run, daemon=True)
@@ -71,23 +87,35 @@ class TransformersEngine:
             stop.wanted = True
             worker.join()
 
-    def _generate(self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation, streamer: "_Streamer", stop: "_Stop") -> None:
+    def _generate(
+        self,
+        inputs_embeds: Tensor,
+        sampling: Sampling,
+        generation: Generation,
+        streamer: "_Streamer",
+        stop: "_Stop",
+    ) -> None:
         kept, self._kept = self._kept, None
         options = _options(sampling, self.tokenizer)
         cache, state = None, _state(self.decoder)
-        # A reused cache differs from a fresh one in the last bits, which a sampled answer may show: with a seed it must not.
+        # A reused cache differs from a fresh one in the last bits, which a sampled answer may show:
+        # with a seed it must not.
         if sampling.num_beams == 1 and not (sampling.temperature > 0 and sampling.seed is not None):
             cache, generation.n_reused = self._reuse(kept, inputs_embeds, state)
             options[cache_argument()] = cache
         own = self.decoder.generation_config
-        self.decoder.generation_config = GenerationConfig(**{name: getattr(own, name, None) for name in _KEPT_OF_CHECKPOINT})
+        self.decoder.generation_config = GenerationConfig(
+            **{name: getattr(own, name, None) for name in _KEPT_OF_CHECKPOINT}
+        )
         try:
             with torch.random.fork_rng(enabled=sampling.seed is not None), torch.inference_mode():
                 if sampling.seed is not None:
                     torch.manual_seed(sampling.seed)
                 output = self.decoder.generate(
                     inputs_embeds=inputs_embeds[None],
-                    attention_mask=torch.ones(1, len(inputs_embeds), dtype=torch.long, device=inputs_embeds.device),
+                    attention_mask=torch.ones(
+                        1, len(inputs_embeds), dtype=torch.long, device=inputs_embeds.device
+                    ),
                     streamer=streamer if sampling.num_beams == 1 else None,
                     stopping_criteria=StoppingCriteriaList([stop]),
                     **options,
@@ -100,24 +128,41 @@ class TransformersEngine:
         if cache is not None and not stop.acted:
             self._kept = inputs_embeds, cache, state
 
-    def _reuse(self, kept: tuple[Tensor, DynamicCache, object] | None, inputs_embeds: Tensor, state: object) -> tuple[DynamicCache, int]:
-        """Return the cache of the last prompt cut to what this prompt begins with, and how long that is; a new cache where nothing is."""
-        if kept is not None and kept[2] == state and all(type(layer) is DynamicLayer for layer in kept[1].layers):
+    def _reuse(
+        self, kept: tuple[Tensor, DynamicCache, object] | None, inputs_embeds: Tensor, state: object
+    ) -> tuple[DynamicCache, int]:
+        """Return the cache of the last prompt cut to what this prompt begins with, and how long
+        that is; a new cache where nothing is.
+        """
+        if (
+            kept is not None
+            and kept[2] == state
+            and all(type(layer) is DynamicLayer for layer in kept[1].layers)
+        ):
             prompt, cache, _ = kept
             length = min(len(prompt), len(inputs_embeds) - 1)
             differs = (prompt[:length] != inputs_embeds[:length]).any(-1).nonzero()
             length = int(differs[0]) if len(differs) else length
             if length:
-                # A negative number is how many positions go: those of the last answer, and of the prompt from where it differs.
+                # A negative number is how many positions go: those of the last answer, and of the
+                # prompt from where it differs.
                 cache.crop(length - cache.get_seq_length())
                 return cache, length
         return DynamicCache(config=self.decoder.config), 0
 
 
 def _state(decoder: PreTrainedModel) -> object:
-    """Return what changes when the decoder's weights or its LoRA switches do, as far as torch counts it."""
-    switches = [getattr(module, "disable_adapters", None) for module in decoder.modules() if hasattr(module, "disable_adapters")]
-    return [(parameter.data_ptr(), parameter._version) for parameter in decoder.parameters()], switches
+    """Return what changes when the decoder's weights or its LoRA switches do, as far as torch
+    counts it.
+    """
+    switches = [
+        getattr(module, "disable_adapters", None)
+        for module in decoder.modules()
+        if hasattr(module, "disable_adapters")
+    ]
+    return [
+        (parameter.data_ptr(), parameter._version) for parameter in decoder.parameters()
+    ], switches
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error: the reader has gone
@@ -125,7 +170,9 @@ class _Stopped(Exception):  # noqa: N818 - not an error: the reader has gone
 
 
 class _Stop(StoppingCriteria):
-    """Tell the decoder that nobody wants the rest: after a token, and between layers, for a long prompt takes many seconds."""
+    """Tell the decoder that nobody wants the rest: after a token, and between layers, for a long
+    prompt takes many seconds.
+    """
 
     def __init__(self) -> None:
         self.wanted = False  # set by the reader, at the end of every stream
@@ -160,7 +207,9 @@ class _Streamer(TextIteratorStreamer):
         self.generation = generation
 
     def put(self, value: Tensor) -> None:
-        """Take the next token, or, at the start of `generate`, the prompt's ids, of which embeddings have none."""
+        """Take the next token, or, at the start of `generate`, the prompt's ids, of which
+        embeddings have none.
+        """
         if value.numel():
             self.generation.n_tokens += value.numel()
             super().put(value)
@@ -168,7 +217,9 @@ class _Streamer(TextIteratorStreamer):
 
 @contextmanager
 def _plain_rows(decoder: PreTrainedModel) -> Iterator[None]:
-    """On a CPU, multiply the one row of a token that is generated without oneDNN, which repacks bfloat16 weights for every product."""
+    """On a CPU, multiply the one row of a token that is generated without oneDNN, which repacks
+    bfloat16 weights for every product.
+    """
     if decoder.device.type != "cpu" or decoder.dtype != torch.bfloat16:
         yield
         return
@@ -176,13 +227,20 @@ def _plain_rows(decoder: PreTrainedModel) -> Iterator[None]:
     own = onednn.enabled
 
     def enter(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        given = kwargs.get("input_ids") if kwargs.get("inputs_embeds") is None else kwargs["inputs_embeds"][..., 0]
+        given = (
+            kwargs.get("input_ids")
+            if kwargs.get("inputs_embeds") is None
+            else kwargs["inputs_embeds"][..., 0]
+        )
         onednn.enabled = own and (given is None or given.numel() > 1)
 
     def leave(*_: Any) -> None:
         onednn.enabled = own
 
-    hooks = [decoder.register_forward_pre_hook(enter, with_kwargs=True), decoder.register_forward_hook(leave, always_call=True)]
+    hooks = [
+        decoder.register_forward_pre_hook(enter, with_kwargs=True),
+        decoder.register_forward_hook(leave, always_call=True),
+    ]
     try:
         yield
     finally:
@@ -200,9 +258,18 @@ def _pieces(queue: "Queue[Any]") -> Iterator[str]:
 
 
 def _options(sampling: Sampling, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    options: dict[str, Any] = {"max_new_tokens": sampling.max_new_tokens, "num_beams": sampling.num_beams, "do_sample": sampling.temperature > 0}
+    options: dict[str, Any] = {
+        "max_new_tokens": sampling.max_new_tokens,
+        "num_beams": sampling.num_beams,
+        "do_sample": sampling.temperature > 0,
+    }
     if sampling.temperature > 0:
-        options |= {"temperature": sampling.temperature, "top_p": sampling.top_p or 1.0, "top_k": sampling.top_k or 0, "min_p": sampling.min_p}
+        options |= {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p or 1.0,
+            "top_k": sampling.top_k or 0,
+            "min_p": sampling.min_p,
+        }
     if sampling.repetition_penalty is not None:
         options["repetition_penalty"] = sampling.repetition_penalty
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

@@ -1,1 +1,3 @@
-"""Metrics, the runner that measures methods on benchmarks, and the report that is made of its results."""
+"""Metrics, the runner that measures methods on benchmarks, and the report that is made of its
+results.
+"""

@@ -1,7 +1,9 @@
-"""What an answer is worth: every score is a number for one answer; a summary makes one number of many. No torch here.
+"""What an answer is worth: every score is a number for one answer; a summary makes one number of
+many. No torch here.
 
-Token F1 and exact match are SQuAD's (Rajpurkar et al. 2016), ROUGE is the `rouge-score` package's, G-mean is the geometric mean of the three
-ROUGE averages as the paper takes it: 25.37, 6.55, 18.75 give its 14.61 on QMSum.
+Token F1 and exact match are SQuAD's (Rajpurkar et al. 2016), ROUGE is the `rouge-score` package's,
+G-mean is the geometric mean of the three ROUGE averages as the paper takes it: 25.37, 6.55, 18.75
+give its 14.61 on QMSum.
 """
 
 import importlib
@@ -22,7 +24,8 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str) -> list[str]:
-    """Return the words of a text in SQuAD's normalisation: lower case, without punctuation and articles.
+    """Return the words of a text in SQuAD's normalisation: lower case, without punctuation and
+    articles.
 
     Example:
         >>> normalise("The  mayor's answer.")
@@ -32,7 +35,9 @@ def normalise(text: str) -> list[str]:
 
 
 def token_overlap(prediction: str, answer: str) -> tuple[float, float, float]:
-    """Return precision, recall and F1 of the words of a prediction against those of one answer; all 1 where both hold none."""
+    """Return precision, recall and F1 of the words of a prediction against those of one answer; all
+    1 where both hold none.
+    """
     predicted, wanted = normalise(prediction), normalise(answer)
     if not predicted or not wanted:
         return (float(predicted == wanted),) * 3
@@ -57,29 +62,44 @@ def contains(prediction: str, answers: Sequence[str]) -> float:
 
 
 def match_all(prediction: str, answers: Sequence[str]) -> float:
-    """Return the share of the answers, 0 to 100, that the prediction holds verbatim, apart from case (RULER's `string_match_all`)."""
+    """Return the share of the answers, 0 to 100, that the prediction holds verbatim, apart from
+    case (RULER's `string_match_all`).
+    """
     return 100 * float(np.mean([answer.lower() in prediction.lower() for answer in answers]))
 
 
 def match_part(prediction: str, answers: Sequence[str]) -> float:
-    """Return 100 where the prediction holds any of the answers verbatim, apart from case, else 0 (RULER's `string_match_part`)."""
+    """Return 100 where the prediction holds any of the answers verbatim, apart from case, else 0
+    (RULER's `string_match_part`).
+    """
     return 100.0 * any(answer.lower() in prediction.lower() for answer in answers)
 
 
 def needle_score(prediction: str, answers: Sequence[str]) -> float:
-    """Return 0 to 10: the share of the keys' words that the prediction holds, averaged over the keys.
+    """Return 0 to 10: the share of the keys' words that the prediction holds, averaged over the
+    keys.
 
     Example:
         >>> needle_score("It is amber 4711.", ["amber falcon 4711 north"])
         5.0
     """
     found = set(normalise(prediction))
-    return 10 * float(np.mean([np.mean([word in found for word in normalise(answer)]) for answer in answers]))
+    return 10 * float(
+        np.mean([np.mean([word in found for word in normalise(answer)]) for answer in answers])
+    )
 
 
 def reconstruction(prediction: str, answers: Sequence[str]) -> dict[str, float]:
-    """Return precision, recall and F1 of a restated text, token overlap from 0 to 100 (the paper's reconstruction table)."""
-    return dict(zip(("precision", "recall", "f1"), (100 * value for value in token_overlap(prediction, answers[0])), strict=True))
+    """Return precision, recall and F1 of a restated text, token overlap from 0 to 100 (the paper's
+    reconstruction table).
+    """
+    return dict(
+        zip(
+            ("precision", "recall", "f1"),
+            (100 * value for value in token_overlap(prediction, answers[0])),
+            strict=True,
+        )
+    )
 
 
 def rouge(prediction: str, answers: Sequence[str]) -> dict[str, float]:
@@ -89,7 +109,10 @@ def rouge(prediction: str, answers: Sequence[str]) -> dict[str, float]:
         MissingPackageError: `rouge-score` is not installed.
     """
     scores = [_rouge_scorer().score(answer, prediction) for answer in answers]
-    return {name: 100 * max(score[name].fmeasure for score in scores) for name in ("rouge1", "rouge2", "rougeL")}
+    return {
+        name: 100 * max(score[name].fmeasure for score in scores)
+        for name in ("rouge1", "rouge2", "rougeL")
+    }
 
 
 @cache
@@ -97,11 +120,14 @@ def _rouge_scorer() -> Any:
     try:
         scorer: Any = importlib.import_module("rouge_score.rouge_scorer")
     except ImportError as error:
-        raise MissingPackageError("ROUGE needs the package rouge-score: pip install 'e2llm[eval]'.") from error
+        raise MissingPackageError(
+            "ROUGE needs the package rouge-score: pip install 'e2llm[eval]'."
+        ) from error
     return scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
 
 
-# What benchmarks name: a function of (prediction, answers) that gives one score of the same name, or several.
+# What benchmarks name: a function of (prediction, answers) that gives one score of the same name,
+# or several.
 METRICS: dict[str, Callable[[str, Sequence[str]], float | dict[str, float]]] = {
     "f1": token_f1,
     "exact_match": exact_match,
@@ -127,24 +153,36 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return values.mean(-1)[0]
 
 
-# Summaries that are no plain mean: the scores that they are made of, and how, from (n_scores, ..., n_samples) to (...).
+# Summaries that are no plain mean: the scores that they are made of, and how, from (n_scores, ...,
+# n_samples) to (...).
 SUMMARIES: dict[str, tuple[tuple[str, ...], Callable[[np.ndarray], np.ndarray]]] = {
-    "gmean": (("rouge1", "rouge2", "rougeL"), lambda values: np.prod(values.mean(-1), 0) ** (1 / 3)),
+    "gmean": (
+        ("rouge1", "rouge2", "rougeL"),
+        lambda values: np.prod(values.mean(-1), 0) ** (1 / 3),
+    ),
     "perplexity": (("nats",), lambda values: np.exp(values.mean(-1)[0])),
-    "nats_per_token": (("nats_of_tokens", "n_tokens"), lambda values: values[0].sum(-1) / values[1].sum(-1)),
+    "nats_per_token": (
+        ("nats_of_tokens", "n_tokens"),
+        lambda values: values[0].sum(-1) / values[1].sum(-1),
+    ),
 }
 # Where less is better.
 LOWER_IS_BETTER = ("perplexity", "nats")
 
 
 def summary_names(scores: Sequence[str]) -> list[str]:
-    """Return what can be summarised of samples with these scores, in the order to show it: nats as perplexity alone."""
+    """Return what can be summarised of samples with these scores, in the order to show it: nats as
+    perplexity alone.
+    """
     derived = [name for name, (needed, _) in SUMMARIES.items() if set(needed) <= set(scores)]
     return [*(name for name in scores if name != "nats"), *derived]
 
 
-def summarise(name: str, samples: Sequence[Mapping[str, float]], seed: int = 0) -> tuple[float, float, float]:
-    """Return a summary of samples' scores with the ends of its 95 % bootstrap interval (percentiles of 1,000 seeded resamples).
+def summarise(
+    name: str, samples: Sequence[Mapping[str, float]], seed: int = 0
+) -> tuple[float, float, float]:
+    """Return a summary of samples' scores with the ends of its 95 % bootstrap interval (percentiles
+    of 1,000 seeded resamples).
 
     Args:
         name: A score, or a name in `SUMMARIES`.
@@ -155,20 +193,33 @@ def summarise(name: str, samples: Sequence[Mapping[str, float]], seed: int = 0) 
     return value, *_interval(resampled)
 
 
-def difference(name: str, samples: Sequence[Mapping[str, float]], others: Sequence[Mapping[str, float]], seed: int = 0) -> tuple[float, float, float]:
-    """Return how far a summary of samples' scores stands above that of others, with the ends of its 95 % bootstrap interval.
+def difference(
+    name: str,
+    samples: Sequence[Mapping[str, float]],
+    others: Sequence[Mapping[str, float]],
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Return how far a summary of samples' scores stands above that of others, with the ends of its
+    95 % bootstrap interval.
 
     Args:
         name: A score, or a name in `SUMMARIES`.
-        samples, others: The scores of the same samples by two methods, in one order; what is drawn again is drawn of both.
+        samples, others: The scores of the same samples by two methods, in one order; what is drawn
+            again is drawn of both.
         seed: Of the resampling.
     """
-    (value, resampled), (other, others_resampled) = (_resample(name, scores, seed) for scores in (samples, others))
+    (value, resampled), (other, others_resampled) = (
+        _resample(name, scores, seed) for scores in (samples, others)
+    )
     return value - other, *_interval(resampled - others_resampled)
 
 
-def _resample(name: str, samples: Sequence[Mapping[str, float]], seed: int) -> tuple[float, np.ndarray]:
-    """Return a summary and what it is on every resample; the samples of a resample depend on seed and number of samples alone."""
+def _resample(
+    name: str, samples: Sequence[Mapping[str, float]], seed: int
+) -> tuple[float, np.ndarray]:
+    """Return a summary and what it is on every resample; the samples of a resample depend on seed
+    and number of samples alone.
+    """
     needed, combine = SUMMARIES.get(name, ((name,), _mean))
     values = np.array([[sample[score] for sample in samples] for score in needed], float)
     picked = np.random.default_rng(seed).integers(0, len(samples), (N_RESAMPLES, len(samples)))
@@ -181,7 +232,8 @@ def _interval(resampled: np.ndarray) -> tuple[float, float]:
 
 
 def retention(score: float, floor: float, ceiling: float) -> float | None:
-    """Return which part of what the document is worth a score keeps, (score - floor) / (ceiling - floor); None where it is worth nothing.
+    """Return which part of what the document is worth a score keeps, (score - floor) / (ceiling -
+    floor); None where it is worth nothing.
 
     Example:
         >>> retention(30, 10, 50)
@@ -191,13 +243,16 @@ def retention(score: float, floor: float, ceiling: float) -> float | None:
 
 
 def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
-    """Return the exponent p of a cost that grows as size ** p, by least squares on logarithms; None below two sizes.
+    """Return the exponent p of a cost that grows as size ** p, by least squares on logarithms; None
+    below two sizes.
 
     Example:
         >>> round(growth_exponent([1, 2, 4], [3, 12, 48]), 3)
         2.0
     """
-    points = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if size > 0 and cost > 0]
+    points = [
+        (size, cost) for size, cost in zip(sizes, costs, strict=True) if size > 0 and cost > 0
+    ]
     if len({size for size, _ in points}) < 2:
         return None
     sizes_log, costs_log = np.log(np.array(points)).T

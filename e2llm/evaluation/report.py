@@ -1,4 +1,7 @@
-"""The report: tables, figures and one page, made of result files and of nothing else. No torch here."""
+"""The report: tables, figures and one page, made of result files and of nothing else.
+
+No torch here.
+"""
 
 import html
 import io
@@ -16,14 +19,19 @@ th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd } th
 td:last-child, th:last-child { text-align: left } svg { max-width: 100%; height: auto } p { color: #555 }"""
 
 
-def make_report(folders: Sequence[Path], output: Path, seed: int = 0, compare: str = "") -> list[Path]:
-    """Write tables (Markdown, LaTeX, CSV), figures (PNG, SVG) and `index.html`, which holds all of them.
+def make_report(
+    folders: Sequence[Path], output: Path, seed: int = 0, compare: str = ""
+) -> list[Path]:
+    """Write tables (Markdown, LaTeX, CSV), figures (PNG, SVG) and `index.html`, which holds all of
+    them.
 
     Args:
-        folders: Folders of results; where they are of several models, methods carry the model's name.
+        folders: Folders of results; where they are of several models, methods carry the model's
+            name.
         output: Folder to write; earlier reports in it are replaced.
         seed: Of the bootstrap.
-        compare: The method whose scores are set against every other's, sample by sample; "" for the first of E2LLM's.
+        compare: The method whose scores are set against every other's, sample by sample; "" for the
+            first of E2LLM's.
 
     Returns:
         The files that were written.
@@ -58,21 +66,34 @@ def make_report(folders: Sequence[Path], output: Path, seed: int = 0, compare: s
         drawing = io.StringIO()
         save(figure, drawing, "svg")
         page.append(f"<h3>{html.escape(title)}</h3>\n{_scoped(drawing.getvalue(), name)}")
-    write(output / "report.md", "# Results\n\n" + "".join(f"- {fact}\n" for fact in facts) + "\n" + "\n".join(table.markdown() for table in tables))
+    write(
+        output / "report.md",
+        "# Results\n\n"
+        + "".join(f"- {fact}\n" for fact in facts)
+        + "\n"
+        + "\n".join(table.markdown() for table in tables),
+    )
     items = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)
     body = "\n".join([*page, *(table.html() for table in tables)])
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>e2llm: results</title><style>{_STYLE}</style>'
-    write(output / "index.html", f"<!doctype html><html lang=en><head>{head}</head><body><h1>Results</h1><ul>{items}</ul>\n{body}</body></html>\n")
+    write(
+        output / "index.html",
+        "<!doctype html><html "
+        f"lang=en><head>{head}</head><body><h1>Results</h1><ul>{items}</ul>\n{body}</body></html>\n",
+    )
     return written
 
 
 def _join(parts: list[Results]) -> Results:
     """Put the results of several folders into one.
 
-    What several folders of one model hold counts once: the last that was measured. Where there are several models, methods carry the name of theirs,
-    with the beginning of its digest where two share the name.
+    What several folders of one model hold counts once: the last that was measured. Where there are
+    several models, methods carry the name of theirs, with the beginning of its digest where two
+    share the name.
     """
-    parts = [part for part in parts if part.runs]  # a run that was cut off in its first line left nothing
+    parts = [
+        part for part in parts if part.runs
+    ]  # a run that was cut off in its first line left nothing
     models = {(run["model"], run["digest"]) for part in parts for run in part.runs}
     names = [name for name, _ in models]
     joined = Results()
@@ -81,7 +102,10 @@ def _join(parts: list[Results]) -> Results:
         name, digest = (part.runs[0][field] for field in ("model", "digest"))
         model = name if names.count(name) == 1 else f"{name} {digest[:6]}"
         mark = f" @ {model}" if len(models) > 1 else ""
-        joined.runs += [run | {"methods": {spec + mark: facts for spec, facts in run["methods"].items()}} for run in part.runs]
+        joined.runs += [
+            run | {"methods": {spec + mark: facts for spec, facts in run["methods"].items()}}
+            for run in part.runs
+        ]
         for cell in part.cells:
             place = (model, key(cell))
             if place not in cells or "skipped" not in cell:
@@ -95,17 +119,34 @@ def _facts(results: Results) -> list[str]:
     """Say what was measured, on what, and what is missing."""
     facts = []
     for run in results.runs:
-        machine, versions = run["machine"], ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+        machine, versions = (
+            run["machine"],
+            ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
+        )
         trained = "" if run["pair"]["trained"] else ", untrained"
-        drawn = f" (at most {run['samples']} samples of each length, or in all)" if run.get("samples") else ""
-        where = f"{machine['cpu']}, {machine['cores']} cores, {run['device']}, {run['dtype']}, {run['threads']} threads"
+        drawn = (
+            f" (at most {run['samples']} samples of each length, or in all)"
+            if run.get("samples")
+            else ""
+        )
+        where = (
+            f"{machine['cpu']}, {machine['cores']} cores, {run['device']}, {run['dtype']}, "
+            f"{run['threads']} threads"
+        )
         facts.append(
-            f"{run['started']}: model {run['model'] or run['digest'][:12]}{trained} ({run['pair']['encoder_name']} + {run['pair']['decoder_name']}), "
-            f"scale {run['scale']}{drawn}, seed {run['seed']}; {where}; commit {run['commit'] or 'unknown'}; {versions}"
+            f"{run['started']}: model {run['model'] or run['digest'][:12]}{trained} "
+            f"({run['pair']['encoder_name']} + {run['pair']['decoder_name']}), scale "
+            f"{run['scale']}{drawn}, seed {run['seed']}; {where}; commit "
+            f"{run['commit'] or 'unknown'}; {versions}"
         )
     n_skipped = sum("skipped" in cell for cell in results.cells)
-    facts.append(f"{len(results.cells) - n_skipped:,} cells measured, {n_skipped:,} could not run (why stands in the tables)")
-    return facts + [f"{name} could not be had: {reason}" for name, reason in results.missing.items()]
+    facts.append(
+        f"{len(results.cells) - n_skipped:,} cells measured, {n_skipped:,} could not run (why "
+        "stands in the tables)"
+    )
+    return facts + [
+        f"{name} could not be had: {reason}" for name, reason in results.missing.items()
+    ]
 
 
 def _scoped(svg: str, name: str) -> str:

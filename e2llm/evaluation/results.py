@@ -1,7 +1,9 @@
-"""Results on disk: a folder of JSON Lines, a new file for every run, appended to and never overwritten. No torch here.
+"""Results on disk: a folder of JSON Lines, a new file for every run, appended to and never
+overwritten. No torch here.
 
-The first line of a file tells of the run: configuration, commit, versions, machine, seed. Every other line is a cell, which is one method on one
-sample, or names a method or benchmark that could not be had. A run that goes on begins a file of its own and leaves out the cells that are there.
+The first line of a file tells of the run: configuration, commit, versions, machine, seed. Every
+other line is a cell, which is one method on one sample, or names a method or benchmark that could
+not be had. A run that goes on begins a file of its own and leaves out the cells that are there.
 """
 
 import json
@@ -48,7 +50,9 @@ def read_results(folder: Path) -> Results:
     results, cells = Results(), {}
     paths = sorted(folder.glob(f"*{SUFFIX}"))
     if not paths:
-        raise UserError(f"`{folder}` holds no results; name a folder that `e2llm evaluate -o` wrote.")
+        raise UserError(
+            f"`{folder}` holds no results; name a folder that `e2llm evaluate -o` wrote."
+        )
     for path in paths:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, 1):
@@ -58,7 +62,9 @@ def read_results(folder: Path) -> Results:
             except (ValueError, KeyError, AttributeError) as error:
                 if number == len(lines):
                     continue
-                raise UserError(f"`{path}`, line {number} is no result; take the line out, or restore the file.") from error
+                raise UserError(
+                    f"`{path}`, line {number} is no result; take the line out, or restore the file."
+                ) from error
             if kind == "run":
                 results.runs.append(content)
             elif kind == "missing":
@@ -67,14 +73,18 @@ def read_results(folder: Path) -> Results:
                 cells[key(content)] = content
     results.cells = list(cells.values())
     results.missing = {
-        name: reason for name, reason in results.missing.items() if not any(name in (c["method"], c["benchmark"]) for c in results.cells)
+        name: reason
+        for name, reason in results.missing.items()
+        if not any(name in (c["method"], c["benchmark"]) for c in results.cells)
     }
     return results
 
 
 def key(cell: Mapping[str, Any]) -> str:
     """Return what tells a cell from every other of its folder."""
-    return json.dumps([cell["method"], cell["settings"], cell["benchmark"], cell["sample"], cell["digest"]])
+    return json.dumps(
+        [cell["method"], cell["settings"], cell["benchmark"], cell["sample"], cell["digest"]]
+    )
 
 
 class Writer:
@@ -94,7 +104,12 @@ class Writer:
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._file.close()
 
 
@@ -103,12 +118,17 @@ def where() -> dict[str, Any]:
     here = Path(__file__).parent
     try:
         command = ["git", "describe", "--always", "--dirty"]
-        commit = subprocess.run(command, capture_output=True, text=True, check=True, cwd=here).stdout.strip()
+        commit = subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=here
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         commit = None
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    cpu = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     versions = {"python": platform.python_version()}
     for package in ("e2llm", "torch", "transformers", "numpy", "rouge-score"):
         try:
@@ -116,4 +136,9 @@ def where() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = "none"
     machine = {"system": platform.system(), "cpu": cpu, "cores": os.cpu_count()}
-    return {"commit": commit, "versions": versions, "machine": machine, "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    return {
+        "commit": commit,
+        "versions": versions,
+        "machine": machine,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

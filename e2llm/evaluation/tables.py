@@ -1,4 +1,7 @@
-"""Tables of the report, made of cells and written as Markdown, LaTeX, CSV and HTML. No torch here."""
+"""Tables of the report, made of cells and written as Markdown, LaTeX, CSV and HTML.
+
+No torch here.
+"""
 
 import csv
 import html
@@ -10,7 +13,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from e2llm.evaluation.metrics import SUMMARIES, difference, growth_exponent, retention, summarise, summary_names
+from e2llm.evaluation.metrics import (
+    SUMMARIES,
+    difference,
+    growth_exponent,
+    retention,
+    summarise,
+    summary_names,
+)
 from e2llm.evaluation.results import Cell, Results
 
 NO_VALUE = "–"
@@ -60,12 +70,23 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table in Markdown."""
-        lines = [self.columns, ["---"] * len(self.columns), *([show(content).replace("|", "\\|") for content in row] for row in self.rows)]
-        return f"### {self.title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + (f"\n{self.note}\n" if self.note else "")
+        lines = [
+            self.columns,
+            ["---"] * len(self.columns),
+            *([show(content).replace("|", "\\|") for content in row] for row in self.rows),
+        ]
+        return (
+            f"### {self.title}\n\n"
+            + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+            + (f"\n{self.note}\n" if self.note else "")
+        )
 
     def latex(self) -> str:
         """Return the table in LaTeX, for the package booktabs."""
-        lines = [" & ".join(_escaped(show(content)) for content in row) + r" \\" for row in (self.columns, *self.rows)]
+        lines = [
+            " & ".join(_escaped(show(content)) for content in row) + r" \\"
+            for row in (self.columns, *self.rows)
+        ]
         body = "\n".join([r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"])
         note = f"% {self.note}\n" if self.note else ""
         columns = "l" + "r" * (len(self.columns) - 1)
@@ -73,7 +94,10 @@ class Table:
 
     def csv(self) -> str:
         """Return the table as comma-separated values; a column with intervals becomes three."""
-        wide = [any(isinstance(row[place], Value) for row in self.rows) for place in range(len(self.columns))]
+        wide = [
+            any(isinstance(row[place], Value) for row in self.rows)
+            for place in range(len(self.columns))
+        ]
         heads = [
             name
             for column, three in zip(self.columns, wide, strict=True)
@@ -85,14 +109,25 @@ class Table:
         for row in self.rows:
             flat: list[Content] = []
             for content, three in zip(row, wide, strict=True):
-                flat += [content.value, content.low, content.high] if isinstance(content, Value) else [content, None, None] if three else [content]
+                flat += (
+                    [content.value, content.low, content.high]
+                    if isinstance(content, Value)
+                    else [content, None, None]
+                    if three
+                    else [content]
+                )
             writer.writerow(flat)
         return file.getvalue()
 
     def html(self) -> str:
         """Return the table in HTML."""
         heads = "".join(f"<th>{html.escape(column)}</th>" for column in self.columns)
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(show(content))}</td>" for content in row) + "</tr>\n" for row in self.rows)
+        rows = "".join(
+            "<tr>"
+            + "".join(f"<td>{html.escape(show(content))}</td>" for content in row)
+            + "</tr>\n"
+            for row in self.rows
+        )
         note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
         return f"<h3>{html.escape(self.title)}</h3>\n<table><thead><tr>{heads}</tr></thead>\n<tbody>{rows}</tbody></table>{note}\n"
 
@@ -109,25 +144,37 @@ def show(content: Content) -> str:
 def make_tables(results: Results, seed: int = 0, compare: str = "") -> list[Table]:
     """Return all tables.
 
-    They are scores and costs by benchmark, the main score by every group that has several values, the main score of the method `compare` (by default
-    the first of E2LLM's) less that of every other, nats by place inside the chunk, and costs by length.
+    They are scores and costs by benchmark, the main score by every group that has several values,
+    the main score of the method `compare` (by default the first of E2LLM's) less that of every
+    other, nats by place inside the chunk, and costs by length.
     """
-    compare = compare or next((spec for spec in methods_of(results) if spec.startswith("e2llm")), "")
+    compare = compare or next(
+        (spec for spec in methods_of(results) if spec.startswith("e2llm")), ""
+    )
     tables = []
     for benchmark in ordered(cell["benchmark"] for cell in results.cells):
         cells = [cell for cell in results.cells if cell["benchmark"] == benchmark]
         tables.append(_scores(benchmark, cells, results, seed))
         if main := main_score(cells):
-            tables += [_by_group(benchmark, group, main, cells, results, seed) for group in groups_of(cells)]
+            tables += [
+                _by_group(benchmark, group, main, cells, results, seed)
+                for group in groups_of(cells)
+            ]
             differences = _differences(benchmark, main, cells, results, compare, seed)
             tables += [differences] if differences.rows else []
     tables += [_places(results, seed)] if place_cells(results) else []
-    tables += [_costs(cost, results) for cost in COSTS if any("skipped" not in cell for cell in cost_cells(results))]
+    tables += [
+        _costs(cost, results)
+        for cost in COSTS
+        if any("skipped" not in cell for cell in cost_cells(results))
+    ]
     return tables
 
 
 def main_score(cells: Sequence[Cell]) -> str | None:
-    """Return what a benchmark is known by: G-mean where there is ROUGE, F1 where there is that, else its first score."""
+    """Return what a benchmark is known by: G-mean where there is ROUGE, F1 where there is that,
+    else its first score.
+    """
     scores = next((list(cell["scores"]) for cell in cells if "skipped" not in cell), [])
     names = summary_names(scores)
     return next((name for name in ("gmean", "f1", *names) if name in names), None)
@@ -151,7 +198,9 @@ def cost_cells(results: Results) -> list[Cell]:
 
 
 def variant_of(cell: Cell) -> tuple[str, ...]:
-    """Return the name of the ablation that a cell is of, and the value; nothing where it is of none. `ablate` names its pairs so."""
+    """Return the name of the ablation that a cell is of, and the value; nothing where it is of
+    none. `ablate` names its pairs so.
+    """
     named = re.match(r"([a-z-]+)=(\S+)", cell.get("model") or "")
     return named.groups() if named else ()
 
@@ -162,12 +211,16 @@ def place_cells(results: Results) -> list[Cell]:
 
 
 def nats_by_place(cell: Cell) -> list[np.ndarray]:
-    """Return the nats of a cell's tokens by their place inside their chunk, in twentieths of its tokens."""
+    """Return the nats of a cell's tokens by their place inside their chunk, in twentieths of its
+    tokens.
+    """
     nats = np.array(cell["token_nats"])
     parts = [np.zeros(0)] * N_PLACES
     for start, end in pairwise([*cell["chunk_starts"], len(nats)]):
         places = np.arange(end - start) * N_PLACES // max(1, end - start)
-        parts = [np.append(part, nats[start:end][places == place]) for place, part in enumerate(parts)]
+        parts = [
+            np.append(part, nats[start:end][places == place]) for place, part in enumerate(parts)
+        ]
     return parts
 
 
@@ -183,7 +236,9 @@ def score_of(name: str, cells: Sequence[Cell], seed: int) -> Value | None:
 
 
 def scores_by_sample(name: str, cells: Sequence[Cell]) -> dict[tuple[str, ...], dict[str, float]]:
-    """Return the scores of the cells that have what a summary needs, by what tells their method and sample from others."""
+    """Return the scores of the cells that have what a summary needs, by what tells their method and
+    sample from others.
+    """
     needed = SUMMARIES.get(name, ((name,), None))[0]
     return {
         (cell["method"], *_sample(cell)): cell["scores"]
@@ -193,7 +248,9 @@ def scores_by_sample(name: str, cells: Sequence[Cell]) -> dict[tuple[str, ...], 
 
 
 def _scores(benchmark: str, cells: list[Cell], results: Results, seed: int) -> Table:
-    names = summary_names(next((list(cell["scores"]) for cell in cells if "skipped" not in cell), []))
+    names = summary_names(
+        next((list(cell["scores"]) for cell in cells if "skipped" not in cell), [])
+    )
     main = main_score(cells)
     rows = []
     for spec, role in methods_of(results).items():
@@ -202,35 +259,79 @@ def _scores(benchmark: str, cells: list[Cell], results: Results, seed: int) -> T
         if not own:
             continue
         kept = _retention(main, own, cells, results, seed) if main else None
-        costs = [_mean([cell[name] for cell in done]) for name in ("positions", "read_s", "first_token_s")]
+        costs = [
+            _mean([cell[name] for cell in done])
+            for name in ("positions", "read_s", "first_token_s")
+        ]
         writing_s = sum(cell["total_s"] - cell["first_token_s"] for cell in done)
-        rate = sum(max(0, cell["n_answer_tokens"] - 1) for cell in done) / writing_s if writing_s else None
+        rate = (
+            sum(max(0, cell["n_answer_tokens"] - 1) for cell in done) / writing_s
+            if writing_s
+            else None
+        )
         reason = next((cell["skipped"] for cell in own if "skipped" in cell), "")
         why = f"{len(own) - len(done)} of {len(own)}: {reason}" if reason else ""
-        rows.append((spec, role, len(done), *(score_of(name, done, seed) for name in names), kept, *costs, rate, why))
+        rows.append(
+            (
+                spec,
+                role,
+                len(done),
+                *(score_of(name, done, seed) for name in names),
+                kept,
+                *costs,
+                rate,
+                why,
+            )
+        )
     note = (
         "95 % bootstrap intervals over samples. Retention is (score - floor) / (ceiling - floor) "
         f"{f'of {main} ' if main else ''}on the samples that floor, ceiling and method all read."
     )
-    columns = ("method", "role", "n", *names, "retention", "positions", "read, s", "first token, s", "tokens/s", "could not run")
+    columns = (
+        "method",
+        "role",
+        "n",
+        *names,
+        "retention",
+        "positions",
+        "read, s",
+        "first token, s",
+        "tokens/s",
+        "could not run",
+    )
     return Table(benchmark, benchmark, columns, tuple(rows), note)
 
 
-def _retention(main: str, own: list[Cell], cells: list[Cell], results: Results, seed: int) -> float | None:
-    """Return the retention on the samples that floor, ceiling and method, all of one model, have read."""
+def _retention(
+    main: str, own: list[Cell], cells: list[Cell], results: Results, seed: int
+) -> float | None:
+    """Return the retention on the samples that floor, ceiling and method, all of one model, have
+    read.
+    """
     roles = methods_of(results)
     done, others = ([cell for cell in part if "skipped" not in cell] for part in (own, cells))
     others = [cell for cell in others if cell.get("model") == own[0].get("model")]
-    by_role = {role: {_sample(cell): cell for cell in others if roles[cell["method"]] == role} for role in ("floor", "ceiling")}
+    by_role = {
+        role: {_sample(cell): cell for cell in others if roles[cell["method"]] == role}
+        for role in ("floor", "ceiling")
+    }
     common = [cell for cell in done if all(_sample(cell) in own for own in by_role.values())]
     if not common:
         return None
-    ends = [score_of(main, [own[_sample(cell)] for cell in common], seed) for own in by_role.values()]
+    ends = [
+        score_of(main, [own[_sample(cell)] for cell in common], seed) for own in by_role.values()
+    ]
     score = score_of(main, common, seed)
-    return retention(score.value, ends[0].value, ends[1].value) if score and ends[0] and ends[1] else None
+    return (
+        retention(score.value, ends[0].value, ends[1].value)
+        if score and ends[0] and ends[1]
+        else None
+    )
 
 
-def _by_group(benchmark: str, group: str, main: str, cells: list[Cell], results: Results, seed: int) -> Table:
+def _by_group(
+    benchmark: str, group: str, main: str, cells: list[Cell], results: Results, seed: int
+) -> Table:
     values = sorted({cell["groups"].get(group) for cell in cells}, key=group_key)
     rows = []
     for spec, role in methods_of(results).items():
@@ -238,38 +339,87 @@ def _by_group(benchmark: str, group: str, main: str, cells: list[Cell], results:
         parts = [[cell for cell in own if cell["groups"].get(group) == value] for value in values]
         if own:
             kept = _retention(main, own, cells, results, seed)
-            rows.append((spec, role, *(score_of(main, part, seed) or _why(part) for part in parts), kept))
+            rows.append(
+                (spec, role, *(score_of(main, part, seed) or _why(part) for part in parts), kept)
+            )
     heads = tuple("several" if value is None else str(value) for value in values)
-    return Table(f"{benchmark}-{group}", f"{benchmark}: {main} by {group}", ("method", "role", *heads, "retention"), tuple(rows))
+    return Table(
+        f"{benchmark}-{group}",
+        f"{benchmark}: {main} by {group}",
+        ("method", "role", *heads, "retention"),
+        tuple(rows),
+    )
 
 
-def _differences(benchmark: str, main: str, cells: list[Cell], results: Results, compare: str, seed: int) -> Table:
+def _differences(
+    benchmark: str, main: str, cells: list[Cell], results: Results, compare: str, seed: int
+) -> Table:
     by_method: dict[str, dict[tuple[str, ...], dict[str, float]]] = {}
     for (spec, *sample), scores in scores_by_sample(main, cells).items():
         by_method.setdefault(spec, {})[tuple(sample)] = scores
     rows: list[tuple[Content, ...]] = []
     for spec, role in methods_of(results).items():
-        common = [sample for sample in by_method.get(compare, {}) if spec != compare and sample in by_method.get(spec, {})]
+        common = [
+            sample
+            for sample in by_method.get(compare, {})
+            if spec != compare and sample in by_method.get(spec, {})
+        ]
         if common:
-            own, other = ([by_method[name][sample] for sample in common] for name in (compare, spec))
+            own, other = (
+                [by_method[name][sample] for sample in common] for name in (compare, spec)
+            )
             ends = [Value(*summarise(main, part, seed)) for part in (other, own)]
-            rows.append((spec, role, len(common), *ends, Value(*difference(main, own, other, seed))))
+            rows.append(
+                (spec, role, len(common), *ends, Value(*difference(main, own, other, seed)))
+            )
     columns = ("method", "role", "n", main, compare, f"{compare} minus it")
-    note = "On the samples that both read; 95 % bootstrap intervals, of the difference over both at once."
-    return Table(f"{benchmark}-differences", f"{benchmark}: {main} of {compare} against every other", columns, tuple(rows), note)
+    note = (
+        "On the samples that both read; 95 % bootstrap intervals, of the difference over both at "
+        "once."
+    )
+    return Table(
+        f"{benchmark}-differences",
+        f"{benchmark}: {main} of {compare} against every other",
+        columns,
+        tuple(rows),
+        note,
+    )
 
 
 def _places(results: Results, seed: int) -> Table:
-    parts = {"first twentieth": slice(0, 1), "between": slice(1, -1), "last twentieth": slice(-1, None)}
+    parts = {
+        "first twentieth": slice(0, 1),
+        "between": slice(1, -1),
+        "last twentieth": slice(-1, None),
+    }
     rows: list[tuple[Content, ...]] = []
     for spec, role in methods_of(results).items():
         own = [nats_by_place(cell) for cell in place_cells(results) if cell["method"] == spec]
-        in_parts = [[np.concatenate(places[part]) for places in own if any(map(len, places[part]))] for part in parts.values()]
-        sums = [[{"nats_of_tokens": nats.sum(), "n_tokens": len(nats)} for nats in documents] for documents in in_parts]
+        in_parts = [
+            [np.concatenate(places[part]) for places in own if any(map(len, places[part]))]
+            for part in parts.values()
+        ]
+        sums = [
+            [{"nats_of_tokens": nats.sum(), "n_tokens": len(nats)} for nats in documents]
+            for documents in in_parts
+        ]
         if own:
-            rows.append((spec, role, len(own), *(Value(*summarise("nats_per_token", of, seed)) if of else None for of in sums)))
+            rows.append(
+                (
+                    spec,
+                    role,
+                    len(own),
+                    *(Value(*summarise("nats_per_token", of, seed)) if of else None for of in sums),
+                )
+            )
     note = "Nats per token of all documents, with 95 % bootstrap intervals over documents."
-    return Table("nats-in-chunk", "Restating a text: nats by place inside the chunk", ("method", "role", "n", *parts), tuple(rows), note)
+    return Table(
+        "nats-in-chunk",
+        "Restating a text: nats by place inside the chunk",
+        ("method", "role", "n", *parts),
+        tuple(rows),
+        note,
+    )
 
 
 def _costs(cost: str, results: Results) -> Table:
@@ -279,13 +429,33 @@ def _costs(cost: str, results: Results) -> Table:
     for spec, role in methods_of(results).items():
         own = {cell["groups"]["length"]: cell for cell in cells if cell["method"] == spec}
         if own:
-            values = [COSTS[cost](own[n]) if n in own and "skipped" not in own[n] else _why([own[n]] if n in own else []) for n in lengths]
-            known = [(own[n]["n_tokens"], value) for n, value in zip(lengths, values, strict=True) if isinstance(value, float | int)]
+            values = [
+                COSTS[cost](own[n])
+                if n in own and "skipped" not in own[n]
+                else _why([own[n]] if n in own else [])
+                for n in lengths
+            ]
+            known = [
+                (own[n]["n_tokens"], value)
+                for n, value in zip(lengths, values, strict=True)
+                if isinstance(value, float | int)
+            ]
             exponent = growth_exponent([n for n, _ in known], [value for _, value in known])
-            rows.append((spec, role, *values, None if exponent is None else round(exponent, 2) + 0.0))
+            rows.append(
+                (spec, role, *values, None if exponent is None else round(exponent, 2) + 0.0)
+            )
     name = "cost-" + cost.replace(",", "").replace(" ", "-").lower()
-    note = "Columns are document lengths in tokens (four characters each). The exponent p fits cost = length ** p."
-    return Table(name, f"cost: {cost}", ("method", "role", *(f"{n:,}" for n in lengths), "exponent"), tuple(rows), note)
+    note = (
+        "Columns are document lengths in tokens (four characters each). The exponent p fits cost "
+        "= length ** p."
+    )
+    return Table(
+        name,
+        f"cost: {cost}",
+        ("method", "role", *(f"{n:,}" for n in lengths), "exponent"),
+        tuple(rows),
+        note,
+    )
 
 
 def _sample(cell: Cell) -> tuple[str, str]:
@@ -295,7 +465,9 @@ def _sample(cell: Cell) -> tuple[str, str]:
 
 def _why(cells: Sequence[Cell]) -> str | None:
     """Return in a word why cells could not run: window, memory or time."""
-    return next((str(cell["skipped"]).partition(":")[0] for cell in cells if "skipped" in cell), None)
+    return next(
+        (str(cell["skipped"]).partition(":")[0] for cell in cells if "skipped" in cell), None
+    )
 
 
 def group_key(value: object) -> tuple:

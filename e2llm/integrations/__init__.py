@@ -1,1 +1,3 @@
-"""Where other people's programs use this package; each file needs its own extra, and nothing else imports it."""
+"""Where other people's programs use this package; each file needs its own extra, and nothing else
+imports it.
+"""

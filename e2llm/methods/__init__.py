@@ -1,34 +1,35 @@
 """E2LLM and every rival, one file each, behind the one interface of `base.Method`.
 
-A method is named as in `METHODS`, with other hyper-parameters after colons where they are wanted: `e2llm:ratio=16:expand=2`.
+A method is named as in `METHODS`, with other hyper-parameters after colons where they are wanted:
+`e2llm:ratio=16:expand=2`.
 """
 
 import json
 from collections.abc import Callable
 from functools import partial
 
-from e2llm.answering import E2LLM
 from e2llm.checks import check_choice
 from e2llm.errors import UserError
+from e2llm.methods.attention.lm_infinite import LmInfinite
+from e2llm.methods.attention.longlora import LongLora
+from e2llm.methods.attention.streaming_llm import StreamingLlm
 from e2llm.methods.base import Method
-from e2llm.methods.cepe import Cepe
-from e2llm.methods.clex import Clex
-from e2llm.methods.continual import Continual
-from e2llm.methods.e2llm import SoftTokenReading
-from e2llm.methods.focusllm import FocusLlm
-from e2llm.methods.full_text import BaseFullText, FullText
-from e2llm.methods.lloco import Lloco
-from e2llm.methods.lm_infinite import LmInfinite
-from e2llm.methods.longllmlingua import LongLlmLingua
-from e2llm.methods.longlora import LongLora
-from e2llm.methods.no_document import NoDocument
-from e2llm.methods.ntk import DynamicNtk
-from e2llm.methods.rag import Rag
-from e2llm.methods.resonance import Resonance
-from e2llm.methods.streaming_llm import StreamingLlm
-from e2llm.methods.trainable import TrainableMethod
-from e2llm.methods.truncation import Truncation
-from e2llm.methods.yarn import Yarn
+from e2llm.methods.bounds.full_text import BaseFullText, FullText
+from e2llm.methods.bounds.no_document import NoDocument
+from e2llm.methods.compression.cepe import Cepe
+from e2llm.methods.compression.e2llm import SoftTokenReading
+from e2llm.methods.compression.focusllm import FocusLlm
+from e2llm.methods.compression.lloco import Lloco
+from e2llm.methods.fitting.trainable import TrainableMethod
+from e2llm.methods.position.clex import Clex
+from e2llm.methods.position.continual import Continual
+from e2llm.methods.position.ntk import DynamicNtk
+from e2llm.methods.position.resonance import Resonance
+from e2llm.methods.position.yarn import Yarn
+from e2llm.methods.text.longllmlingua import LongLlmLingua
+from e2llm.methods.text.rag import Rag
+from e2llm.methods.text.truncation import Truncation
+from e2llm.pair import E2LLM
 
 METHODS: dict[str, Callable[..., Method]] = {
     "no-document": NoDocument,
@@ -59,7 +60,8 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 
 def make_method(spec: str, pair: E2LLM) -> Method:
-    """Make a method from its name, with hyper-parameters after colons where they differ from its own.
+    """Make a method from its name, with hyper-parameters after colons where they differ from its
+    own.
 
     Raises:
         UserError: The name or a hyper-parameter is unknown; the nearest is suggested.
@@ -70,7 +72,10 @@ def make_method(spec: str, pair: E2LLM) -> Method:
     for change in changes:
         field, equals, value = change.partition("=")
         if not equals:
-            raise UserError(f"`methods` (={spec!r}): {change!r} must have the form FIELD=VALUE, as in e2llm:ratio=16:expand=2.")
+            raise UserError(
+                f"`methods` (={spec!r}): {change!r} must have the form FIELD=VALUE, as in "
+                "e2llm:ratio=16:expand=2."
+            )
         check_choice(f"methods: {name}", field, list(make(pair).settings))
         settings[field] = _value(value)
     return make(pair, **settings)
@@ -78,8 +83,14 @@ def make_method(spec: str, pair: E2LLM) -> Method:
 
 def trainable_names() -> list[str]:
     """Return the names of the methods that `e2llm fit` trains."""
-    kinds = {name: make.func if isinstance(make, partial) else make for name, make in METHODS.items()}
-    return [name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, TrainableMethod)]
+    kinds = {
+        name: make.func if isinstance(make, partial) else make for name, make in METHODS.items()
+    }
+    return [
+        name
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, TrainableMethod)
+    ]
 
 
 def _value(text: str) -> object:

@@ -1,7 +1,9 @@
-"""What every method is: something that reads a long document once and answers many questions about it with the pair's decoder.
+"""What every method is: something that reads a long document once and answers many questions about
+it with the pair's decoder.
 
-All methods share one decoder (the pair's own, with its LoRA merged as loaded), one form of prompt, one way of decoding and one clock, so
-that what differs between two rows of a table is the method alone.
+All methods share one decoder (the pair's own, with its LoRA merged as loaded), one form of prompt,
+one way of decoding and one clock, so that what differs between two rows of a table is the method
+alone.
 """
 
 import time
@@ -13,26 +15,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2llm.answering import E2LLM
-from e2llm.chunking import SpanMaker
-from e2llm.compressing import evaluating
+from e2llm.chunking.chunker import SpanMaker, make_spans
 from e2llm.engines import Engine, Generation, Sampling
 from e2llm.engines.transformers import TransformersEngine
 from e2llm.errors import WindowError
-from e2llm.methods import costs
-from e2llm.prompting import Passage, answer_text, prompt_parts
+from e2llm.model.modeling import evaluating
+from e2llm.model.operations import (
+    decoder_bytes,
+    decoder_flops,
+    encoder_flops,
+    linear_weights,
+    writing_flops,
+)
+from e2llm.pair import E2LLM
+from e2llm.reading.prompt import Passage, Prompt, answer_cue, answer_text, prompt_parts
 
 NAME = "document"
-# Positions that a prompt takes beside the document and the answer, when they must be predicted: instruction, chat markers, question.
+# Positions that a prompt takes beside the document and the answer, when they must be predicted:
+# instruction, chat markers, question.
 AROUND = 192
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What the decoder reads: token ids, and (n_soft, d_dec) soft tokens for the placeholders among them."""
-
-    ids: list[int]
-    soft_tokens: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Reading:
 
     Attributes:
         kept: What the method wants to keep: compressed document, cut text, filled cache.
-        engine: What runs the decoder on questions about it; its cache of one question serves the next.
+        engine: What runs the decoder on questions about it; its cache of one question serves the
+            next.
         seconds: What reading took.
         flops: Floating-point operations of reading.
     """
@@ -58,9 +60,11 @@ class Result:
 
     Attributes:
         text: The answer.
-        positions: Decoder positions of the prompt; `n_soft` of them are soft tokens, `n_reused` stood in the cache of the question before.
+        positions: Decoder positions of the prompt; `n_soft` of them are soft tokens, `n_reused`
+            stood in the cache of the question before.
         n_answer_tokens: Tokens written.
-        first_token_s, total_s: Seconds from the question to the first token of the answer, and to its end.
+        first_token_s, total_s: Seconds from the question to the first token of the answer, and to
+            its end.
         flops: Floating-point operations from the question to the end of the answer.
     """
 
@@ -89,17 +93,34 @@ class TimedGeneration(Generation):
         super().__setattr__(name, value)
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a step of reading or answering takes of a machine, as far as it can be predicted.
+
+    Attributes:
+        n_bytes: Memory beside the weights.
+        flops: Floating-point operations.
+        n_written: Tokens written, one after the other.
+    """
+
+    n_bytes: int = 0
+    flops: int = 0
+    n_written: int = 0
+
+
 @dataclass
 class Method(ABC):
     """Read a document once, answer many questions about it, and report the cost.
 
-    A subclass is a dataclass whose other fields are its hyper-parameters, each with the source of its value. It says what it keeps of a
-    document (`keep`), what the decoder then reads (`prompt`) and how many positions that takes (`positions`). One that decodes in its own way
-    gives another `decoder`, or overrides `answer` and `score`.
+    A subclass is a dataclass whose other fields are its hyper-parameters, each with the source of
+    its value. It says what it keeps of a document (`keep`), what the decoder then reads (`prompt`)
+    and how many positions that takes (`positions`). One that decodes in its own way gives another
+    `decoder`, or overrides `answer` and `score`.
 
     Attributes:
         pair: The pair whose decoder, encoder, chunker and prompt every method uses.
-        role: What it is in a comparison: "floor", "ceiling", "equal budget", or "" for a method of its own.
+        role: What it is in a comparison: "floor", "ceiling", "equal budget", or "" for a method of
+            its own.
         encodes: Whether the encoder reads document and question.
     """
 
@@ -157,7 +178,7 @@ class Method(ABC):
         kept = self.keep(text)
         seconds = time.perf_counter() - start_s
         engine = TransformersEngine(self.decoder, self.pair.processor.tokenizer)
-        return Reading(kept, engine, seconds, costs.encoder_flops(self.pair, text, self.chunker) if self.encodes else 0)
+        return Reading(kept, engine, seconds, self.encoding_flops(text) if self.encodes else 0)
 
     def answer(self, reading: Reading, question: str, max_new_tokens: int) -> Result:
         """Answer a question greedily.
@@ -169,18 +190,23 @@ class Method(ABC):
         prompt = self.prompt(reading.kept, question, max_new_tokens)
         generation = TimedGeneration()
         with evaluating(self.pair.base):
-            text = "".join(reading.engine.stream(self.embed(prompt), Sampling(max_new_tokens), generation)).strip()
+            text = "".join(
+                reading.engine.stream(self.embed(prompt), Sampling(max_new_tokens), generation)
+            ).strip()
         total_s = time.perf_counter() - start_s
         first_s = generation.first_s - start_s if generation.n_tokens else total_s
-        n_prompt, n_soft = len(prompt.ids), 0 if prompt.soft_tokens is None else len(prompt.soft_tokens)
-        flops = costs.encoder_flops(self.pair, question, self.chunker) if self.encodes else 0
-        flops += costs.decoder_flops(self.decoder, n_prompt - generation.n_reused, generation.n_reused)
-        flops += costs.writing_flops(self.decoder, n_prompt, generation.n_tokens)
-        return Result(text, n_prompt, n_soft, generation.n_reused, generation.n_tokens, first_s, total_s, flops)
+        n_prompt, n_reused = len(prompt.ids), generation.n_reused
+        n_soft = 0 if prompt.soft_tokens is None else len(prompt.soft_tokens)
+        flops = self.encoding_flops(question) if self.encodes else 0
+        flops += decoder_flops(self.decoder, n_prompt - n_reused, n_reused)
+        flops += writing_flops(self.decoder, n_prompt, generation.n_tokens)
+        counts = (n_prompt, n_soft, n_reused, generation.n_tokens)
+        return Result(text, *counts, first_s, total_s, flops)
 
     @torch.inference_mode()
     def score(self, reading: Reading, question: str, answer: str) -> Tensor:
-        """Return the nats of each token of an answer that somebody else wrote, (n_answer_tokens,) float32; their mean is the log perplexity.
+        """Return the nats of each token of an answer that somebody else wrote, (n_answer_tokens,)
+        float32; their mean is the log perplexity.
 
         Raises:
             WindowError: Prompt and answer do not fit the decoder's window.
@@ -189,19 +215,37 @@ class Method(ABC):
         prompt = self.prompt(reading.kept, question, len(ids))
         embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))
         with evaluating(self.pair.base):
-            logits = self.decoder(inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids) + 1).logits[0, :-1]
-        return F.cross_entropy(logits.float(), torch.tensor(ids, device=logits.device), reduction="none").cpu()
+            logits = self.decoder(
+                inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids) + 1
+            ).logits[0, :-1]
+        return F.cross_entropy(
+            logits.float(), torch.tensor(ids, device=logits.device), reduction="none"
+        ).cpu()
 
-    def refusal(self, n_tokens: int, max_new_tokens: int, machine: costs.Machine) -> str | None:
-        """Say in words why a document of `n_tokens` tokens cannot be read here with room for the answer; None where it can."""
+    def needs(self, n_tokens: int, max_new_tokens: int) -> list[Needs]:
+        """Predict what a document of `n_tokens` tokens and one answer take, step by step.
+
+        Raises:
+            WindowError: They do not fit the decoder's window.
+        """
         positions = self.positions(n_tokens) + AROUND
-        if self.window is not None and positions + max_new_tokens > self.window:
-            return _beyond(positions + max_new_tokens, self.window)
-        n_bytes = costs.decoder_bytes(self.decoder, positions + max_new_tokens)
-        flops = costs.decoder_flops(self.decoder, positions)
-        flops += 2 * n_tokens * costs.linear_weights(self.pair.base.encoder) if self.encodes else 0
-        seconds = flops / machine.flops_per_s + max_new_tokens * machine.token_s
-        return machine.refusal(n_bytes, seconds)
+        check_window(positions + max_new_tokens, self.window)
+        flops = decoder_flops(self.decoder, positions)
+        if self.encodes:
+            flops += 2 * n_tokens * linear_weights(self.pair.base.encoder)
+        n_bytes = decoder_bytes(self.decoder, positions + max_new_tokens)
+        return [Needs(n_bytes, flops, max_new_tokens)]
+
+    def encoding_flops(self, text: str, chunker: SpanMaker | None = None) -> int:
+        """Count the operations of the encoder on a text; the adapter, which is small, is left out.
+
+        Args:
+            text: The text.
+            chunker: What cuts it; None for the method's own.
+        """
+        pair, spans = self.pair, make_spans(text, chunker or self.chunker)
+        rows = pair.processor.encoder_rows(text, spans, pair.config.window_chunks)
+        return encoder_flops(pair.base.encoder, [len(row.input_ids) for row in rows])
 
     def embed(self, prompt: Prompt) -> Tensor:
         """Return a prompt's input embeddings, (seq, d_dec)."""
@@ -212,17 +256,24 @@ class Method(ABC):
             return self.pair.base.embed(ids, prompt.soft_tokens[None])[0]
 
     def text_prompt(self, passages: list[Passage], question: str, max_new_tokens: int) -> Prompt:
-        """Return the prompt that holds passages of the document as text; without any, the question alone.
+        """Return the prompt that holds passages of the document as text; without any, the question
+        alone.
 
         Raises:
             WindowError: It does not fit the decoder's window.
         """
         documents = [(NAME, 0)] if passages else []
-        ids = self.pair.processor.prompt_ids(prompt_parts(question, documents, passages, soft=False, cue=self.pair.answers_cue))
-        if self.window is not None and len(ids) + max_new_tokens > self.window:
-            raise WindowError(_beyond(len(ids) + max_new_tokens, self.window))
+        cue = answer_cue(self.pair.processor)
+        parts = prompt_parts(question, documents, passages, soft=False, cue=cue)
+        ids = self.pair.processor.prompt_ids(parts)
+        check_window(len(ids) + max_new_tokens, self.window)
         return Prompt(ids)
 
 
-def _beyond(positions: int, window: int) -> str:
-    return f"window: it needs {positions:,} decoder positions and the decoder's window holds {window:,}"
+def check_window(positions: int, window: int | None) -> None:
+    """Raise `WindowError` where a decoder with this window cannot read so many positions."""
+    if window is not None and positions > window:
+        raise WindowError(
+            f"window: it needs {positions:,} decoder positions and the decoder's window holds "
+            f"{window:,}"
+        )

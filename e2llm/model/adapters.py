@@ -1,7 +1,7 @@
 """Map pooled chunk states into the decoder's input space (paper section 3.1, "Adapter").
 
-An adapter owns its pooling and its scale, and differs from the others in one verb, `project`. Adding one is a class here
-and a line in `ADAPTERS`.
+An adapter owns its pooling and its scale, and differs from the others in one verb, `project`.
+Adding one is a class here and a line in `ADAPTERS`.
 """
 
 from typing import ClassVar
@@ -13,18 +13,21 @@ from torch.nn import functional as F
 from e2llm.errors import UserError
 from e2llm.model.pooling import Pooling, group, masked_mean
 
-# Of "residual": width of the MLP against the decoder's, and how many places of a group have a vector of their own.
+# Of "residual": width of the MLP against the decoder's, and how many places of a group have a
+# vector of their own.
 RESIDUAL_WIDTH = 3
 N_PLACES = 32
 
 
 class Adapter(nn.Module):
-    """Turn token states into soft tokens: group, pool, project, scale to the norm of the decoder's input embeddings.
+    """Turn token states into soft tokens: group, pool, project, scale to the norm of the decoder's
+    input embeddings.
 
     Args:
         pooling: What each group of token states becomes before `project`.
         d_enc, d_dec: Widths of encoder and decoder.
-        soft_token_norm: Norm that a soft token has at initialisation; training may change it by a gain per dimension.
+        soft_token_norm: Norm that a soft token has at initialisation; training may change it by a
+            gain per dimension.
         n_heads: Attention heads, for adapters that attend.
 
     Shape:
@@ -34,7 +37,14 @@ class Adapter(nn.Module):
     default_pooling: ClassVar[str] = "mean"
     normalizes: ClassVar[bool] = True
 
-    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+    def __init__(
+        self,
+        pooling: Pooling,
+        d_enc: int,
+        d_dec: int,
+        soft_token_norm: float = 1.0,
+        n_heads: int = 4,
+    ) -> None:
         super().__init__()
         self.pooling = pooling
         self.d_dec = d_dec
@@ -42,7 +52,9 @@ class Adapter(nn.Module):
         self.scale = soft_token_norm / d_dec**0.5
 
     def forward(self, states: Tensor, soft_ids: Tensor, n_soft: int) -> Tensor:
-        """Return the `n_soft` soft tokens that the states feed, in order; `soft_ids` as in `pooling.group`."""
+        """Return the `n_soft` soft tokens that the states feed, in order; `soft_ids` as in
+        `pooling.group`.
+        """
         weight = next(self.parameters())
         pooled, mask = self.pooling(*group(states.to(weight), soft_ids.to(weight.device), n_soft))
         return self.norm(self.project(pooled, mask)) * self.scale
@@ -55,7 +67,14 @@ class Adapter(nn.Module):
 class LinearAdapter(Adapter):
     """One linear layer (the paper's ablation: worse than the MLP)."""
 
-    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+    def __init__(
+        self,
+        pooling: Pooling,
+        d_enc: int,
+        d_dec: int,
+        soft_token_norm: float = 1.0,
+        n_heads: int = 4,
+    ) -> None:
         super().__init__(pooling, d_enc, d_dec, soft_token_norm)
         self.linear = nn.Linear(d_enc, d_dec)
 
@@ -67,7 +86,14 @@ class LinearAdapter(Adapter):
 class MLPAdapter(Adapter):
     """Two layers with GELU between: d_enc -> d_dec -> d_dec (paper v1)."""
 
-    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+    def __init__(
+        self,
+        pooling: Pooling,
+        d_enc: int,
+        d_dec: int,
+        soft_token_norm: float = 1.0,
+        n_heads: int = 4,
+    ) -> None:
         super().__init__(pooling, d_enc, d_dec, soft_token_norm)
         self.up = nn.Linear(d_enc, d_dec)
         self.down = nn.Linear(d_dec, d_dec)
@@ -80,16 +106,27 @@ class MLPAdapter(Adapter):
 class VPMAAdapter(Adapter):
     """Pooling by multi-head attention with one learned query (EMNLP version, "vPMA").
 
-    K = X W_K, V = X W_V; h = LN(MHA(q, K, V) + q); c = LN(h + FFN(h)). With k soft tokens the query attends within each of the
-    k groups. The paper gives no width for the feed-forward network; d_dec is used.
+    K = X W_K, V = X W_V; h = LN(MHA(q, K, V) + q); c = LN(h + FFN(h)). With k soft tokens the query
+    attends within each of the k groups. The paper gives no width for the feed-forward network;
+    d_dec is used.
     """
 
     default_pooling = "tokens"
 
-    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+    def __init__(
+        self,
+        pooling: Pooling,
+        d_enc: int,
+        d_dec: int,
+        soft_token_norm: float = 1.0,
+        n_heads: int = 4,
+    ) -> None:
         super().__init__(pooling, d_enc, d_dec, soft_token_norm)
         if n_heads < 1 or d_dec % n_heads:
-            raise UserError(f"`adapter_heads` (={n_heads}) must divide the decoder's width (={d_dec}); the paper uses 4.")
+            raise UserError(
+                f"`adapter_heads` (={n_heads}) must divide the decoder's width (={d_dec}); "
+                "the paper uses 4."
+            )
         self.n_heads = n_heads
         self.query = nn.Parameter(torch.empty(d_dec))
         self.key = nn.Linear(d_enc, d_dec, bias=False)
@@ -109,24 +146,37 @@ class VPMAAdapter(Adapter):
         """Return (n_soft, d_dec)."""
         n_soft, length, _ = states.shape
         heads = (n_soft, length, self.n_heads, self.d_dec // self.n_heads)
-        keys, values = (layer(states).view(heads).transpose(1, 2) for layer in (self.key, self.value))
+        keys, values = (
+            layer(states).view(heads).transpose(1, 2) for layer in (self.key, self.value)
+        )
         query = self.query.view(1, self.n_heads, 1, -1).expand(n_soft, -1, -1, -1)
-        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask[:, None, None, :])
+        attended = F.scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask[:, None, None, :]
+        )
         hidden = self.attention_norm(self.out(attended.reshape(n_soft, self.d_dec)) + self.query)
         return self.output_norm(hidden + self.down(F.gelu(self.up(hidden))))
 
 
 class ResidualAdapter(Adapter):
-    """A linear layer with an MLP beside it on every token state, and a mean that knows the order (this project's own).
+    """A linear layer with an MLP beside it on every token state, and a mean that knows the order
+    (this project's own).
 
-    y_t = p_place(t) * (S x_t + D GELU(U x_t)) with x_t = LN(state); a soft token is sum_t y_t / sqrt(k) over the k states of its group. The
-    vectors p tell the places of a group apart, which a plain mean mixes up; place 0 has p = 1 at first, so that a group of one is read as it is.
+    y_t = p_place(t) * (S x_t + D GELU(U x_t)) with x_t = LN(state); a soft token is sum_t y_t /
+    sqrt(k) over the k states of its group. The vectors p tell the places of a group apart, which a
+    plain mean mixes up; place 0 has p = 1 at first, so that a group of one is read as it is.
     """
 
     default_pooling = "tokens"
     normalizes = False
 
-    def __init__(self, pooling: Pooling, d_enc: int, d_dec: int, soft_token_norm: float = 1.0, n_heads: int = 4) -> None:
+    def __init__(
+        self,
+        pooling: Pooling,
+        d_enc: int,
+        d_dec: int,
+        soft_token_norm: float = 1.0,
+        n_heads: int = 4,
+    ) -> None:
         super().__init__(pooling, d_enc, d_dec, soft_token_norm)
         self.input_norm = nn.LayerNorm(d_enc)
         self.skip = nn.Linear(d_enc, d_dec)
@@ -146,13 +196,26 @@ class ResidualAdapter(Adapter):
 
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return (n_soft, d_dec)."""
-        normed = self.input_norm(states[mask])  # without the padding, which may be most of it: one long group pads all others
+        normed = self.input_norm(
+            states[mask]
+        )  # without the padding, which may be most of it: one long group pads all others
         projected = self.skip(normed) + self.down(F.gelu(self.up(normed)))
-        places = torch.arange(mask.shape[1], device=mask.device).clamp(max=N_PLACES - 1).expand_as(mask)[mask]
+        places = (
+            torch.arange(mask.shape[1], device=mask.device)
+            .clamp(max=N_PLACES - 1)
+            .expand_as(mask)[mask]
+        )
         bound = projected * self.places[places]
         groups = bound.new_zeros(*mask.shape, self.d_dec)
         groups[mask] = bound
-        return (groups.sum(1, dtype=torch.float32) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()).to(states.dtype)
+        return (
+            groups.sum(1, dtype=torch.float32) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
+        ).to(states.dtype)
 
 
-ADAPTERS: dict[str, type[Adapter]] = {"linear": LinearAdapter, "mlp": MLPAdapter, "vpma": VPMAAdapter, "residual": ResidualAdapter}
+ADAPTERS: dict[str, type[Adapter]] = {
+    "linear": LinearAdapter,
+    "mlp": MLPAdapter,
+    "vpma": VPMAAdapter,
+    "residual": ResidualAdapter,
+}

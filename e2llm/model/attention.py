@@ -1,4 +1,6 @@
-"""Attention functions of our own, through the library's registry; here that of one token on CPUs, where its kernel copies keys for every head."""
+"""Attention functions of our own, through the library's registry; here that of one token on CPUs,
+where its kernel copies keys for every head.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +14,12 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 GROUPED = "sdpa_grouped"
 
 
-def attend_with(model: PreTrainedModel, name: str, attention: Callable[..., Any], mask: Callable[..., Any] = sdpa_mask) -> None:
+def attend_with(
+    model: PreTrainedModel,
+    name: str,
+    attention: Callable[..., Any],
+    mask: Callable[..., Any] = sdpa_mask,
+) -> None:
     """Let a model attend by a function, which is registered by name with the maker of its masks."""
     AttentionInterface.register(name, attention)
     AttentionMaskInterface.register(name, mask)
@@ -20,15 +27,31 @@ def attend_with(model: PreTrainedModel, name: str, attention: Callable[..., Any]
 
 
 def attend_by_groups(decoder: PreTrainedModel) -> None:
-    """Let a decoder on a CPU read each key once for all the query heads that share it, when one token attends; what has no SDPA keeps its own."""
+    """Let a decoder on a CPU read each key once for all the query heads that share it, when one
+    token attends; what has no SDPA keeps its own.
+    """
     if decoder.config._attn_implementation == "sdpa" and decoder.device.type == "cpu":
         attend_with(decoder, GROUPED, _attention)
 
 
-def _attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any) -> tuple[Tensor, None]:
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
     batch, n_heads, length, width = query.shape
-    if length > 1 or n_heads == key.shape[1] or attention_mask is not None or kwargs.get("position_bias") is not None:
+    if (
+        length > 1
+        or n_heads == key.shape[1]
+        or attention_mask is not None
+        or kwargs.get("position_bias") is not None
+    ):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     grouped = query.reshape(batch, key.shape[1], -1, width)
-    output = F.scaled_dot_product_attention(grouped, key, value, dropout_p=kwargs.get("dropout", 0.0), scale=kwargs.get("scaling"))
+    output = F.scaled_dot_product_attention(
+        grouped, key, value, dropout_p=kwargs.get("dropout", 0.0), scale=kwargs.get("scaling")
+    )
     return output.reshape(batch, 1, n_heads, -1), None

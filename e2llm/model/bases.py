@@ -1,18 +1,15 @@
-"""Load the two pretrained models of a pair, and what a sentence-transformers folder says of its encoder.
+"""Load the two pretrained models of a pair, and what a sentence-transformers folder says of its
+encoder.
 
-A base is named by a folder, a hub name, a `.gguf` file, or `package:MODULE/PATH` for weights inside an installed package
-(found without running the package's code). Weights are read from safetensors or GGUF, never from pickles, and a
-repository's own code runs only under `trust_remote_code=True`.
+A base is named by a folder, a hub name, a `.gguf` file, or `package:MODULE/PATH` for weights inside
+an installed package (found without running the package's code). Weights are read from safetensors
+or GGUF, never from pickles, and a repository's own code runs only under `trust_remote_code=True`.
 """
 
-import hashlib
 import importlib.util
 import json
 import logging
 import os
-import shutil
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +26,8 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from e2llm import environment
 from e2llm.errors import MissingPackageError, UserError
+from e2llm.model.gguf import convert_gguf
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +40,9 @@ _HUB_OPTIONS = ("token", "cache_dir", "local_files_only", "trust_remote_code", "
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What a sentence-transformers folder says of its encoder; the defaults stand where it says nothing."""
+    """What a sentence-transformers folder says of its encoder; the defaults stand where it says
+    nothing.
+    """
 
     embedding_pooling: str = "mean"
     embedding_normalize: bool = True
@@ -55,7 +54,8 @@ class EncoderSettings:
 
 
 def resolve(name: str) -> str:
-    """Turn `package:MODULE/PATH` into the path it stands for; a folder becomes absolute, a hub name stays as it is.
+    """Turn `package:MODULE/PATH` into the path it stands for; a folder becomes absolute, a hub name
+    stays as it is.
 
     Raises:
         MissingPackageError: The package is not installed.
@@ -64,13 +64,22 @@ def resolve(name: str) -> str:
         return os.path.abspath(name) if os.path.exists(name) else name
     module, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
     if not module.isidentifier() or ".." in Path(inside).parts or os.path.isabs(inside):
-        raise UserError(f"{name!r} must be {PACKAGE_PREFIX}MODULE/PATH: a top-level package, whose code is not run, and a path inside it.")
+        raise UserError(
+            f"{name!r} must be {PACKAGE_PREFIX}MODULE/PATH: a top-level package, whose code "
+            "is not run, and a path inside it."
+        )
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingPackageError(f"the weights {name!r} are in the package {module!r}, which is not installed; run `e2llm models --fetch`.")
+        raise MissingPackageError(
+            f"the weights {name!r} are in the package {module!r}, which is not installed; run "
+            "`e2llm models --fetch`."
+        )
     path = Path(spec.submodule_search_locations[0]) / inside
     if not path.exists():
-        raise MissingPackageError(f"the package {module!r} holds no {inside!r}; run `e2llm models --fetch` to get the tested version.")
+        raise MissingPackageError(
+            f"the package {module!r} holds no {inside!r}; run `e2llm models --fetch` to get "
+            "the tested version."
+        )
     return str(path)
 
 
@@ -82,9 +91,13 @@ def load_encoder(name: str, **options: Any) -> PreTrainedModel:
     """
     path = resolve(name)
     options.setdefault("subfolder", read_encoder_settings(name, **hub_options(options)).subfolder)
-    config = _from_pretrained("encoder", AutoConfig, name, path, **hub_options(options), subfolder=options["subfolder"])
+    config = _from_pretrained(
+        "encoder", AutoConfig, name, path, **hub_options(options), subfolder=options["subfolder"]
+    )
     auto = AutoModelForTextEncoding if getattr(config, "is_encoder_decoder", False) else AutoModel
-    model = _from_pretrained("encoder", auto, name, path, config=config, use_safetensors=True, **options)
+    model = _from_pretrained(
+        "encoder", auto, name, path, config=config, use_safetensors=True, **options
+    )
     model.config._name_or_path = name
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
@@ -92,16 +105,20 @@ def load_encoder(name: str, **options: Any) -> PreTrainedModel:
 
 
 def load_decoder(name: str, **options: Any) -> PreTrainedModel:
-    """Load a decoder-only LLM with its head; `options` go to `from_pretrained`. A GGUF file is converted once and kept.
+    """Load a decoder-only LLM with its head; `options` go to `from_pretrained`.
+
+    A GGUF file is converted once and kept.
 
     Raises:
         UserError: There is no such model, or it has no safetensors.
     """
-    model = _from_pretrained("decoder", AutoModelForCausalLM, name, _decoder_path(name), use_safetensors=True, **options)
+    model = _from_pretrained(
+        "decoder", AutoModelForCausalLM, name, _decoder_path(name), use_safetensors=True, **options
+    )
     model.config._name_or_path = name
     for module in model.modules():
-        # bitsandbytes packs 4-bit weights in another order at the first inference on a CPU: they would no longer be those that were loaded, and no
-        # gradient would pass through them.
+        # bitsandbytes packs 4-bit weights in another order at the first inference on a CPU: they
+        # would no longer be those that were loaded, and no gradient would pass through them.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
@@ -113,34 +130,56 @@ def load_decoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase
 
 
 def load_encoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
-    """Load the encoder's tokenizer; it must be a fast one, which knows the place of each token in the text."""
+    """Load the encoder's tokenizer; it must be a fast one, which knows the place of each token in
+    the text.
+    """
     subfolder = read_encoder_settings(name, **options).subfolder
-    tokenizer = _from_pretrained("encoder", AutoTokenizer, name, resolve(name), subfolder=subfolder, **options)
+    tokenizer = _from_pretrained(
+        "encoder", AutoTokenizer, name, resolve(name), subfolder=subfolder, **options
+    )
     if not tokenizer.is_fast:
-        raise UserError(f"`encoder` (={name!r}) has no fast tokenizer, which chunk spans need; choose an encoder with a tokenizer.json.")
+        raise UserError(
+            f"`encoder` (={name!r}) has no fast tokenizer, which chunk spans need; choose an "
+            "encoder with a tokenizer.json."
+        )
     return tokenizer
 
 
 def read_encoder_settings(name: str, **options: Any) -> EncoderSettings:
-    """Read modules.json, the pooling's configuration, the prompts and the maximum length of a sentence-transformers folder."""
+    """Read modules.json, the pooling's configuration, the prompts and the maximum length of a
+    sentence-transformers folder.
+    """
     path = resolve(name)
     modules = _read_json(path, "modules.json", options)
     if not isinstance(modules, list):
         return EncoderSettings()
-    kinds = {str(module.get("type", "")).rsplit(".", 1)[-1]: str(module.get("path", "")) for module in modules}
+    kinds = {
+        str(module.get("type", "")).rsplit(".", 1)[-1]: str(module.get("path", ""))
+        for module in modules
+    }
     for kind in kinds.keys() - {"Transformer", "Pooling", "Normalize"}:
-        logger.warning("%s: the sentence-transformers module %s is not applied to the sentence embedding.", name, kind)
+        logger.warning(
+            "%s: the sentence-transformers module %s is not applied to the sentence embedding.",
+            name,
+            kind,
+        )
     subfolder = kinds.get("Transformer", "")
     if any(os.path.isabs(folder) or ".." in Path(folder).parts for folder in kinds.values()):
-        raise UserError(f"`encoder` (={name!r}): its modules.json names a folder outside it; get the model from where it was published.")
-    pooling = (_read_json(path, f"{kinds['Pooling']}/config.json", options) if "Pooling" in kinds else None) or {}
+        raise UserError(
+            f"`encoder` (={name!r}): its modules.json names a folder outside it; get the "
+            "model from where it was published."
+        )
+    pooling = (
+        _read_json(path, f"{kinds['Pooling']}/config.json", options) if "Pooling" in kinds else None
+    ) or {}
     limits = _read_json(path, f"{subfolder}/sentence_bert_config.json".lstrip("/"), options) or {}
     general = _read_json(path, "config_sentence_transformers.json", options) or {}
     prompts = general.get("prompts") or {}
     default = prompts.get(general.get("default_prompt_name") or "", "")
     return EncoderSettings(
         embedding_pooling=_pooling_mode(name, pooling),
-        embedding_normalize="Normalize" in kinds or general.get("similarity_fn_name", "cosine") in ("cosine", None),
+        embedding_normalize="Normalize" in kinds
+        or general.get("similarity_fn_name", "cosine") in ("cosine", None),
         query_prompt=prompts.get("query") or default,
         document_prompt=prompts.get("document") or prompts.get("passage") or default,
         include_prompt=pooling.get("include_prompt", True),
@@ -149,34 +188,27 @@ def read_encoder_settings(name: str, **options: Any) -> EncoderSettings:
     )
 
 
-def encoder_max_tokens(settings: EncoderSettings, tokenizer: PreTrainedTokenizerBase, config: Any) -> int:
-    """Return the longest input of the encoder: the least of what its folder, its tokenizer and its position table allow."""
+def encoder_max_tokens(
+    settings: EncoderSettings, tokenizer: PreTrainedTokenizerBase, config: Any
+) -> int:
+    """Return the longest input of the encoder: the least of what its folder, its tokenizer and its
+    position table allow.
+    """
     positions = getattr(config, "max_position_embeddings", None)
     if positions and any(family in config.model_type for family in _POSITIONS_AFTER_PADDING):
         # MPNet's class takes 1 for the padding id, whatever its configuration says.
         positions -= (1 if config.model_type == "mpnet" else config.pad_token_id or 0) + 1
-    limits = [limit for limit in (settings.encoder_max_tokens, tokenizer.model_max_length, positions) if limit and limit > 0]
+    limits = [
+        limit
+        for limit in (settings.encoder_max_tokens, tokenizer.model_max_length, positions)
+        if limit and limit > 0
+    ]
     return int(min([*limits, 8192]))
 
 
-def default_dtype(device: str | torch.device = "cpu") -> torch.dtype:
-    """Return bfloat16 where the device multiplies it natively, else float32."""
-    if torch.device(device).type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if torch.device(device).type == "mps":
-        return torch.bfloat16
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("arm_bf16")
-    return torch.bfloat16 if fast else torch.float32
-
-
-def default_device() -> str:
-    """Return the accelerator that torch sees, else the CPU."""
-    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"  # type: ignore[union-attr]
-
-
 def input_embedding_norm(decoder: PreTrainedModel) -> float:
-    """Measure the mean norm of the decoder's input embeddings, as its embedding module puts them out.
+    """Measure the mean norm of the decoder's input embeddings, as its embedding module puts them
+    out.
 
     Rows with no norm (padding, ids that no token uses) are left out.
     """
@@ -192,44 +224,18 @@ def _decoder_path(name: str) -> str:
     if not (path.endswith(GGUF_SUFFIX) and os.path.isfile(path)):
         return path
     try:
-        return str(_convert_gguf(Path(path)))
-    except (ValueError, KeyError, IndexError, RuntimeError, NotImplementedError) as error:  # what a damaged file makes of the parser
-        raise UserError(f"`decoder` (={name!r}) is no GGUF file that can be read: {' '.join(str(error).split())[:300]}") from error
-
-
-def _convert_gguf(file: Path) -> Path:
-    """Convert a GGUF file to a safetensors folder, once; the folder's name holds the file's digest."""
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    folder = environment.home() / "decoders" / f"{file.stem}-{digest[:16]}"
-    if folder.is_dir():
-        return folder
-    if importlib.util.find_spec("gguf") is None:
-        raise MissingPackageError(f"reading {file.name!r} needs the package gguf: pip install 'e2llm[smol]'.")
-    logger.warning("Converting %s for the first use; this takes about 20 seconds.", file.name)
-    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
-    # The library refuses to save a model that it read from GGUF while these two say that it is quantised.
-    del model.config.quantization_config
-    model.hf_quantizer = None
-    model.config._name_or_path = ""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(".converting-*"):  # by a conversion that was killed
-        if time.time() - left.stat().st_mtime > 3600:
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder.parent))
-    try:
-        model.save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(**source).save_pretrained(temporary)
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process may have finished first
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+        return str(convert_gguf(Path(path)))
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # what a damaged file makes of the parser
+        raise UserError(
+            f"`decoder` (={name!r}) is no GGUF file that can be read: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def hub_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -238,7 +244,9 @@ def hub_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: Any) -> Any:
-    options.setdefault("trust_remote_code", False)  # said outright, or the library asks at the terminal
+    options.setdefault(
+        "trust_remote_code", False
+    )  # said outright, or the library asks at the terminal
     try:
         return auto.from_pretrained(path, **options)
     except (UserError, MemoryError):
@@ -247,10 +255,12 @@ def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: 
         reason = " ".join(str(error).split())
         if "trust_remote_code" in reason:
             raise UserError(
-                f"`{argument}` (={name!r}) brings its own code, which runs only where you allow it: `trust_remote_code=True` (--trust-remote-code)."
+                f"`{argument}` (={name!r}) brings its own code, which runs only where you "
+                "allow it: `trust_remote_code=True` (--trust-remote-code)."
             ) from error
         raise UserError(
-            f"`{argument}` (={name!r}) cannot be loaded; name a folder or a hub model with safetensors. The library says: {reason[:300]}"
+            f"`{argument}` (={name!r}) cannot be loaded; name a folder or a hub model with "
+            f"safetensors. The library says: {reason[:300]}"
         ) from error
 
 
@@ -258,10 +268,16 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
     if os.path.isdir(path):
         found: str | None = os.path.join(path, file)
     else:
-        hub = {name: options[name] for name in _HUB_OPTIONS if name in options and name != "trust_remote_code"}
+        hub = {
+            name: options[name]
+            for name in _HUB_OPTIONS
+            if name in options and name != "trust_remote_code"
+        }
         quiet = ("missing_entries", "connection_errors", "gated_repo")
         try:
-            found = cached_file(path, file, **{f"_raise_exceptions_for_{what}": False for what in quiet}, **hub)
+            found = cached_file(
+                path, file, **{f"_raise_exceptions_for_{what}": False for what in quiet}, **hub
+            )
         except OSError:  # a name that the hub cannot have; loading the model itself says so better
             return None
     if found is None or not os.path.isfile(found):
@@ -274,8 +290,14 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
 
 
 def _pooling_mode(name: str, pooling: dict[str, Any]) -> str:
-    """Read the pooling's mode in either form: one name, or a flag per mode ("pooling_mode_mean_tokens")."""
-    flags = [key.removeprefix("pooling_mode_") for key, value in pooling.items() if value is True and key.startswith("pooling_mode_")]
+    """Read the pooling's mode in either form: one name, or a flag per mode
+    ("pooling_mode_mean_tokens").
+    """
+    flags = [
+        key.removeprefix("pooling_mode_")
+        for key, value in pooling.items()
+        if value is True and key.startswith("pooling_mode_")
+    ]
     modes = (
         [pooling["pooling_mode"]]
         if isinstance(pooling.get("pooling_mode"), str)
@@ -284,5 +306,10 @@ def _pooling_mode(name: str, pooling: dict[str, Any]) -> str:
     if len(modes) == 1 and modes[0] in ("mean", "cls", "max", "lasttoken"):
         return modes[0]
     if modes:
-        logger.warning("%s: the sentence embedding's pooling (%s) is not known here; the mean is used to rank chunks.", name, "+".join(modes))
+        logger.warning(
+            "%s: the sentence embedding's pooling (%s) is not known here; the mean is used "
+            "to rank chunks.",
+            name,
+            "+".join(modes),
+        )
     return "mean"

@@ -6,35 +6,45 @@ from transformers import AutoConfig, PreTrainedConfig
 
 
 class E2LLMConfig(PreTrainedConfig):
-    """Describe a pair: its two pretrained models, its adapter, and how it compresses unless asked otherwise.
+    """Describe a pair: its two pretrained models, its adapter, and how it compresses unless asked
+    otherwise.
 
     Attributes:
         encoder_config: Configuration of the text encoder.
         text_config: Configuration of the decoder (the name under which transformers looks for it).
-        encoder_name, decoder_name: Where the base weights come from: a folder, a hub name, or `package:MODULE/PATH` for weights
-            inside an installed package. Set, they make `save_pretrained` store the trained parts alone.
+        encoder_name, decoder_name: Where the base weights come from: a folder, a hub name, or
+            `package:MODULE/PATH` for weights inside an installed package. Set, they make
+            `save_pretrained` store the trained parts alone.
         encoder_revision, decoder_revision: Hub revisions of the two, or None.
-        encoder_layers: Which hidden states of the encoder the adapter reads, side by side: 0 is the encoder's input embeddings, -1 its last layer,
-            which must come last; None for the last layer alone, as the paper has it.
-        adapter: Registered adapter: "linear", "mlp" (paper v1), "vpma" (EMNLP version) or "residual".
+        encoder_layers: Which hidden states of the encoder the adapter reads, side by side: 0 is the
+            encoder's input embeddings, -1 its last layer, which must come last; None for the last
+            layer alone, as the paper has it.
+        adapter: Registered adapter: "linear", "mlp" (paper v1), "vpma" (EMNLP version) or
+            "residual".
         pooling: Registered pooling: "mean", "cls", "attention" or "tokens".
         adapter_heads: Attention heads of "vpma" (the paper finds 4 best).
         soft_token_norm: Mean norm of the decoder's input embeddings; soft tokens are scaled to it.
-        embedding_pooling: How the encoder's sentence embedding is pooled: "mean", "cls", "max" or "lasttoken".
+        embedding_pooling: How the encoder's sentence embedding is pooled: "mean", "cls", "max" or
+            "lasttoken".
         embedding_normalize: Whether the sentence embedding is divided by its norm.
         embedding_include_prompt: Whether the prompt's tokens count for the sentence embedding.
-        query_prompt, document_prompt: Text that the encoder expects before a question and before a chunk.
-        encoder_max_tokens: Longest input of the encoder, special tokens included; a longer chunk is read in pieces.
+        query_prompt, document_prompt: Text that the encoder expects before a question and before a
+            chunk.
+        encoder_max_tokens: Longest input of the encoder, special tokens included; a longer chunk is
+            read in pieces.
         chunk_chars, overlap_chars: Defaults of the chunker, in characters (the paper: 512 and 0).
-        window_chunks: Chunks encoded together (late chunking); 1 encodes each alone, as the paper does.
-        ratio: Default text tokens per soft token, or "chunk" for one soft token per chunk, as the paper has it.
+        window_chunks: Chunks encoded together (late chunking); 1 encodes each alone, as the paper
+            does.
+        ratio: Default text tokens per soft token, or "chunk" for one soft token per chunk, as the
+            paper has it.
         expand: Default number of chunks put back as text; 0 is the paper.
         trained: Whether the adapter has been trained; an untrained one says so when it is asked.
         seed: Seed of the adapter's first weights.
     """
 
     model_type = "e2llm"
-    sub_configs = {"encoder_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 - the library's own form
+    # The library's own form.
+    sub_configs = {"encoder_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012
 
     encoder_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
@@ -70,7 +80,8 @@ class E2LLMConfig(PreTrainedConfig):
             elif value is None:
                 value = AutoConfig.for_model("bert" if name == "encoder_config" else "llama")
             setattr(self, name, value)
-        # The library resets the attention of every sub-configuration, also of one that a model built before already uses.
+        # The library resets the attention of every sub-configuration, also of one that a model
+        # built before already uses.
         attentions = {name: getattr(self, name)._attn_implementation for name in self.sub_configs}
         super().__post_init__(**kwargs)
         for name, attention in attentions.items():
@@ -81,12 +92,16 @@ class E2LLMConfig(PreTrainedConfig):
 
     @property
     def placeholder_id(self) -> int:
-        """Token id that stands for a soft token in `input_ids`: out of vocabulary, so no text can ever produce it."""
+        """Token id that stands for a soft token in `input_ids`: out of vocabulary, so no text can
+        ever produce it.
+        """
         return int(self.text_config.get_text_config().vocab_size)  # type: ignore[union-attr]
 
     @property
     def has_bases(self) -> bool:
-        """Whether both base models are known by name, so that a checkpoint need not hold their weights."""
+        """Whether both base models are known by name, so that a checkpoint need not hold their
+        weights.
+        """
         return self.encoder_name is not None and self.decoder_name is not None
 
     @property

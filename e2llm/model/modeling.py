@@ -1,15 +1,13 @@
 """The encoder-adapter-decoder model, native to transformers (paper section 3.1, figure 2).
 
-The encoder reads each chunk, the adapter turns its token states into soft tokens, and the decoder, held whole with its own head,
-reads them in the place of the placeholders in `input_ids`.
+The encoder reads each chunk, the adapter turns its token states into soft tokens, and the decoder,
+held whole with its own head, reads them in the place of the placeholders in `input_ids`.
 """
 
-import hashlib
-import inspect
 import os
-import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,27 +19,24 @@ from e2llm.errors import UserError
 from e2llm.model import bases
 from e2llm.model.adapters import ADAPTERS, Adapter
 from e2llm.model.configuration import E2LLMConfig
+from e2llm.model.digest import digest_weights
 from e2llm.model.pooling import POOLINGS, Pooling
 
-CHUNK_INPUTS = ("chunk_input_ids", "chunk_attention_mask", "chunk_soft_ids", "soft_tokens", "soft_mask")
-LORA_FOLDER = "lora"
-# Which linear layers LoRA reaches, in encoder and decoder alike, whatever their family calls them.
-LORA_TARGETS = (
-    r"(encoder|decoder)\..*\.("
-    r"q_proj|k_proj|v_proj|o_proj|out_proj|qkv_proj|gate_proj|up_proj|down_proj|gate_up_proj"  # Llama and most after it
-    r"|query|key|value|dense"  # BERT, RoBERTa, GPT-NeoX, Phi
-    r"|query_key_value|dense_h_to_4h|dense_4h_to_h|fc1|fc2"  # GPT-NeoX, Phi
-    r"|c_attn|c_proj|c_fc"  # GPT-2
-    r"|attn\.[qkvo]|Wqkv|Wi|Wo"  # MPNet, ModernBERT
-    r")"
+CHUNK_INPUTS = (
+    "chunk_input_ids",
+    "chunk_attention_mask",
+    "chunk_soft_ids",
+    "soft_tokens",
+    "soft_mask",
 )
 
 
 class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
     """A text encoder, an adapter and a decoder-only LLM as one causal language model.
 
-    Saving stores the configuration and the adapter while both bases are known by name (`config.has_bases`), and everything
-    otherwise; `from_pretrained` reads both forms, and merges the LoRA that lies in the folder `lora` beside the first.
+    Saving stores the configuration and the adapter while both bases are known by name
+    (`config.has_bases`), and everything otherwise; `from_pretrained` reads both forms, and merges
+    the LoRA that lies in the folder `lora` beside the first.
 
     Example:
         >>> from transformers import BertConfig, LlamaConfig
@@ -60,25 +55,40 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    # Loads a checkpoint that names its bases; handed in by the package.
+    load_light: ClassVar[Callable[..., Any]]
 
-    def __init__(self, config: E2LLMConfig, encoder: PreTrainedModel | None = None, decoder: PreTrainedModel | None = None) -> None:
+    def __init__(
+        self,
+        config: E2LLMConfig,
+        encoder: PreTrainedModel | None = None,
+        decoder: PreTrainedModel | None = None,
+    ) -> None:
         super().__init__(config)
-        self.encoder = encoder if encoder is not None else AutoModel.from_config(config.encoder_config)
-        self.decoder = decoder if decoder is not None else AutoModelForCausalLM.from_config(config.text_config)
+        self.encoder = (
+            encoder if encoder is not None else AutoModel.from_config(config.encoder_config)
+        )
+        self.decoder = (
+            decoder if decoder is not None else AutoModelForCausalLM.from_config(config.text_config)
+        )
         if getattr(self.encoder, "pooler", None) is not None:
-            # No chunk state passes through it, and checkpoints without one get random weights for it at every loading.
+            # No chunk state passes through it, and checkpoints without one get random weights for
+            # it at every loading.
             self.encoder.pooler = None
         # One object each, so that what is set on the pair's configuration is seen by its parts.
         config.encoder_config, config.text_config = self.encoder.config, self.decoder.config
         d_enc = self.encoder.config.get_text_config().hidden_size
-        d_dec = int(self.get_input_embeddings().weight.shape[-1])  # type: ignore[index]
         d_enc *= len(config.encoder_layers or [-1])
         pooling = POOLINGS[check_choice("pooling", config.pooling, list(POOLINGS))](d_enc)
         adapter = ADAPTERS[check_choice("adapter", config.adapter, list(ADAPTERS))]
-        self.adapter = adapter(pooling, d_enc, d_dec, config.soft_token_norm, config.adapter_heads)
+        self.adapter = adapter(
+            pooling, d_enc, self.d_dec, config.soft_token_norm, config.adapter_heads
+        )
         self.generation_config = self.decoder.generation_config
         self.bases_digest: str | None = None  # of the named bases as they were loaded
-        self.remembered_states: Callable[..., Tensor] | None = None  # set while a frozen encoder is trained with
+        self.remembered_states: Callable[..., Tensor] | None = (
+            None  # set while a frozen encoder is trained with
+        )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -87,6 +97,11 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
                 module.reset_parameters()  # type: ignore[operator]
         else:
             super()._init_weights(module)
+
+    @property
+    def d_dec(self) -> int:
+        """Width of the decoder's input embeddings."""
+        return int(self.get_input_embeddings().weight.shape[-1])  # type: ignore[index]
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the decoder's input embeddings."""
@@ -104,29 +119,42 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         """Run the encoder on chunks.
 
         Shape:
-            input_ids, attention_mask (n_rows, chunk_len) -> chunk states (n_rows, chunk_len, d_enc), d_enc for each of `config.encoder_layers`
-            side by side, the last layer's last
+            input_ids, attention_mask (n_rows, chunk_len) -> chunk states (n_rows, chunk_len,
+            d_enc), d_enc for each of `config.encoder_layers` side by side, the last layer's last
         """
         inputs = input_ids.to(self.encoder.device), attention_mask.to(self.encoder.device)
-        return self._encode(*inputs) if self.remembered_states is None else self.remembered_states(self._encode, *inputs)
+        return (
+            self._encode(*inputs)
+            if self.remembered_states is None
+            else self.remembered_states(self._encode, *inputs)
+        )
 
     def _encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         layers = self.config.encoder_layers
         if not layers:
-            return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
+            return self.encoder(
+                input_ids=input_ids, attention_mask=attention_mask
+            ).last_hidden_state
+        hidden = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
+        ).hidden_states
         return torch.cat([hidden[layer] for layer in layers], -1)
 
-    def compress(self, chunk_input_ids: Tensor, chunk_attention_mask: Tensor, chunk_soft_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def compress(
+        self, chunk_input_ids: Tensor, chunk_attention_mask: Tensor, chunk_soft_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Encode a batch of documents and turn their chunk states into soft tokens.
 
         Args:
             chunk_input_ids: (batch, n_chunks, chunk_len) encoder token ids.
-            chunk_attention_mask: (batch, n_chunks, chunk_len), 0 on padding; a padding chunk is 0 throughout.
-            chunk_soft_ids: (batch, n_chunks, chunk_len) index, within its document, of the soft token that each token feeds; -1 for none.
+            chunk_attention_mask: (batch, n_chunks, chunk_len), 0 on padding; a padding chunk is 0
+                throughout.
+            chunk_soft_ids: (batch, n_chunks, chunk_len) index, within its document, of the soft
+                token that each token feeds; -1 for none.
 
         Returns:
-            Soft tokens (batch, n_soft, d_dec), padded with zeros at the end, and their mask (batch, n_soft).
+            Soft tokens (batch, n_soft, d_dec), padded with zeros at the end, and their mask (batch,
+            n_soft).
         """
         batch = chunk_input_ids.shape[0]
         counts = (chunk_soft_ids.flatten(1).amax(1) + 1).clamp(min=0)
@@ -135,16 +163,22 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         real = chunk_attention_mask.any(-1)
         states = self.encode(chunk_input_ids[real], chunk_attention_mask[real])
         soft = self.adapter(states.flatten(0, 1), soft_ids[real].flatten(), int(counts.sum()))
-        mask = torch.arange(int(counts.max()) if batch else 0, device=counts.device) < counts[:, None]
+        mask = (
+            torch.arange(int(counts.max()) if batch else 0, device=counts.device) < counts[:, None]
+        )
         padded = soft.new_zeros(*mask.shape, soft.shape[-1])
         padded[mask] = soft
         return padded, mask
 
-    def embed(self, input_ids: Tensor, soft_tokens: Tensor | None = None, soft_mask: Tensor | None = None) -> Tensor:
-        """Look up the decoder's input embeddings and put soft tokens in the place of the placeholders.
+    def embed(
+        self, input_ids: Tensor, soft_tokens: Tensor | None = None, soft_mask: Tensor | None = None
+    ) -> Tensor:
+        """Look up the decoder's input embeddings and put soft tokens in the place of the
+        placeholders.
 
         Shape:
-            input_ids (batch, seq), soft_tokens (batch, n_soft, d_dec), soft_mask (batch, n_soft) -> (batch, seq, d_dec)
+            input_ids (batch, seq), soft_tokens (batch, n_soft, d_dec), soft_mask (batch, n_soft) ->
+            (batch, seq, d_dec)
 
         Raises:
             UserError: A row of the batch has more or fewer placeholders than soft tokens.
@@ -154,20 +188,32 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         if soft_tokens is None:
             n_given = placeholders.new_zeros(len(input_ids), dtype=torch.long)
         else:
-            soft_mask = torch.ones(soft_tokens.shape[:2], dtype=torch.bool, device=soft_tokens.device) if soft_mask is None else soft_mask.bool()
+            soft_mask = (
+                torch.ones(soft_tokens.shape[:2], dtype=torch.bool, device=soft_tokens.device)
+                if soft_mask is None
+                else soft_mask.bool()
+            )
             n_given = soft_mask.sum(1)
         n_wanted = placeholders.sum(1)
         if not torch.equal(n_wanted, n_given.to(n_wanted.device)):
             raise UserError(
-                f"`input_ids` holds {n_wanted.tolist()} placeholders per row (id {self.config.placeholder_id}) for {n_given.tolist()} soft tokens; "
-                "the two must be equal: build both with the processor."
+                f"`input_ids` holds {n_wanted.tolist()} placeholders per row (id "
+                f"{self.config.placeholder_id}) for {n_given.tolist()} soft tokens; the two "
+                "must be equal: build both with the processor."
             )
         if soft_tokens is None:
             return embeddings
         if not placeholders.any():
-            # Several processes that train together must have the same graph, also where a batch has no chunk.
-            return embeddings + soft_tokens.sum().to(embeddings) * 0 if soft_tokens.requires_grad else embeddings
-        return embeddings.masked_scatter(placeholders.unsqueeze(-1), soft_tokens[soft_mask].to(embeddings))
+            # Several processes that train together must have the same graph, also where a batch has
+            # no chunk.
+            return (
+                embeddings + soft_tokens.sum().to(embeddings) * 0
+                if soft_tokens.requires_grad
+                else embeddings
+            )
+        return embeddings.masked_scatter(
+            placeholders.unsqueeze(-1), soft_tokens[soft_mask].to(embeddings)
+        )
 
     def forward(
         self,
@@ -183,54 +229,79 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Run the decoder on text and soft tokens; the loss, where `labels` are given, is the decoder's own.
+        """Run the decoder on text and soft tokens; the loss, where `labels` are given, is the
+        decoder's own.
 
         Args:
             input_ids: (batch, seq) with `config.placeholder_id` where a soft token stands.
             attention_mask: (batch, seq).
-            position_ids: (batch, seq); named here because `generate` makes them for models that name them.
+            position_ids: (batch, seq); named here because `generate` makes them for models that
+                name them.
             inputs_embeds: (batch, seq, d_dec), in place of `input_ids` and of every chunk input.
-            chunk_input_ids, chunk_attention_mask, chunk_soft_ids: Documents to compress, as in `compress`.
-            soft_tokens, soft_mask: (batch, n_soft, d_dec) and (batch, n_soft), compressed before, in place of the chunk inputs.
+            chunk_input_ids, chunk_attention_mask, chunk_soft_ids: Documents to compress, as in
+                `compress`.
+            soft_tokens, soft_mask: (batch, n_soft, d_dec) and (batch, n_soft), compressed before,
+                in place of the chunk inputs.
             labels: (batch, seq), -100 where no loss is taken.
         """
         if inputs_embeds is None:
             if input_ids is None:
                 raise UserError("`input_ids` or `inputs_embeds` must be given.")
-            if chunk_input_ids is not None and chunk_attention_mask is not None and chunk_soft_ids is not None:
-                soft_tokens, soft_mask = self.compress(chunk_input_ids, chunk_attention_mask, chunk_soft_ids)
+            if (
+                chunk_input_ids is not None
+                and chunk_attention_mask is not None
+                and chunk_soft_ids is not None
+            ):
+                soft_tokens, soft_mask = self.compress(
+                    chunk_input_ids, chunk_attention_mask, chunk_soft_ids
+                )
             inputs_embeds = self.embed(input_ids, soft_tokens, soft_mask)
         optional = {"labels": labels, "position_ids": position_ids}
         kwargs |= {name: value for name, value in optional.items() if value is not None}
         return self.decoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, is_first_iteration: bool = False, inputs_embeds: Tensor | None = None, **kwargs: Any
+        self,
+        input_ids: Tensor,
+        is_first_iteration: bool = False,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        """Give the chunk inputs to the first step alone: later ones find the soft tokens in the cache."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, inputs_embeds=inputs_embeds, **kwargs)
+        """Give the chunk inputs to the first step alone: later ones find the soft tokens in the
+        cache.
+        """
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, is_first_iteration=is_first_iteration, inputs_embeds=inputs_embeds, **kwargs
+        )
         if not is_first_iteration and kwargs.get("use_cache", True):
             inputs = {name: value for name, value in inputs.items() if name not in CHUNK_INPUTS}
         return inputs
 
     @torch.no_grad()
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
-        """Generate as any transformers model does; the documents are compressed once, before beams or sequences multiply."""
+        """Generate as any transformers model does; the documents are compressed once, before beams
+        or sequences multiply.
+        """
         if kwargs.get("chunk_input_ids") is not None:
             chunk_inputs = {name: kwargs.pop(name) for name in CHUNK_INPUTS[:3]}
             kwargs["soft_tokens"], kwargs["soft_mask"] = self.compress(**chunk_inputs)
         return super().generate(inputs, **kwargs)
 
     def holds_bases(self, lora: bool = True) -> bool:
-        """Tell whether encoder and decoder are still those that the configuration names: not fine-tuned, no LoRA merged into them.
+        """Tell whether encoder and decoder are still those that the configuration names: not
+        fine-tuned, no LoRA merged into them.
 
         Args:
             lora: Whether LoRA that PEFT holds beside the weights counts as a change.
         """
-        return self.config.has_bases and self.bases_digest == digest_weights(self, ("encoder.", "decoder."), lora)
+        return self.config.has_bases and self.bases_digest == digest_weights(
+            self, ("encoder.", "decoder."), lora
+        )
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Save the configuration and the adapter; every weight where the bases have no name or have changed, or with `full=True`."""
+        """Save the configuration and the adapter; every weight where the bases have no name or have
+        changed, or with `full=True`.
+        """
         full = kwargs.pop("full", False) or not self.holds_bases()
         if full:
             names = self.config.encoder_name, self.config.decoder_name
@@ -242,62 +313,42 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
             return
         state = kwargs.pop("state_dict", None)
         state = self.state_dict() if state is None else state
-        kwargs["state_dict"] = {name: tensor for name, tensor in state.items() if name.startswith("adapter.")}
+        kwargs["state_dict"] = {
+            name: tensor for name, tensor in state.items() if name.startswith("adapter.")
+        }
         super().save_pretrained(save_directory, **kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> "E2LLMForCausalLM":
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any
+    ) -> "E2LLMForCausalLM":
         """Load a checkpoint: a full one, or the trained parts beside two bases known by name.
 
-        Keyword arguments are those of transformers (`dtype`, `device_map`, `quantization_config`, `token`, ...); for a checkpoint that
-        names its bases they are passed on to both, `quantization_config` to the decoder alone.
+        Keyword arguments are those of transformers (`dtype`, `device_map`, `quantization_config`,
+        `token`, ...); for a checkpoint that names its bases they are passed on to both,
+        `quantization_config` to the decoder alone.
         """
         hub = bases.hub_options(kwargs)
         config = kwargs.pop("config", None)
         if not isinstance(config, E2LLMConfig):
             config = E2LLMConfig.from_pretrained(pretrained_model_name_or_path, **hub)
         if not config.has_bases:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
-        from e2llm.model.assembling import load_light
-
-        return load_light(pretrained_model_name_or_path, config, **kwargs)
-
-
-_SAMPLES_PER_TENSOR = 1_024
+            return super().from_pretrained(
+                pretrained_model_name_or_path, *args, config=config, **kwargs
+            )
+        return cls.load_light(pretrained_model_name_or_path, config, **kwargs)
 
 
-def digest_weights(model: nn.Module, prefixes: tuple[str, ...] = ("",), lora: bool = True) -> str:
-    """Digest a model's parameters, or those whose names begin with one of `prefixes`, as they act.
-
-    Up to 1,024 evenly spaced values of every tensor are taken, in bfloat16: training changes practically all values, while the same weights give
-    the same digest in any precision and on any device, in well under a second. With `lora`, LoRA counts as merged into the weights that it changes.
+@contextmanager
+def evaluating(model: E2LLMForCausalLM) -> Iterator[None]:
+    """Switch dropout off, which would make soft tokens and answers that no two readings share, and
+    back on where it was.
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(_acting_parameters(model, lora), key=lambda item: item[0]):
-        if not name.startswith(prefixes):
-            continue
-        flat = tensor.detach().flatten()
-        sample = flat[:: max(1, len(flat) // _SAMPLES_PER_TENSOR)][:_SAMPLES_PER_TENSOR].cpu()
-        sample = sample.to(torch.bfloat16) if sample.is_floating_point() else sample
-        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _acting_parameters(model: nn.Module, lora: bool) -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters by their names without PEFT's wrappers, with what active LoRA adds to them."""
-    modules = dict(model.named_modules())
-    for name, tensor in model.named_parameters():
-        if "lora_" in name or ".original_module." in name:
-            continue
-        owner, wrapped, leaf = name.rpartition(".base_layer.")
-        layer = modules.get(owner) if wrapped else None
-        if lora and layer is not None and leaf == "weight" and not layer.merged and not layer.disable_adapters:
-            tensor = sum((layer.get_delta_weight(active).to(tensor) for active in layer.active_adapters if active in layer.lora_A), start=tensor)
-        yield re.sub(r"\.(base_layer|modules_to_save\.[^.]+)\.", ".", name), tensor
-
-
-def cache_argument() -> str:
-    """Return what this transformers calls the cache among the arguments of `generate`: "cache", or "past_key_values" before 5.20 or so."""
-    parameters = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
-    return "cache" if "cache" in parameters else "past_key_values"
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

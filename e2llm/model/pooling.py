@@ -1,7 +1,8 @@
 """Pool the token states of a chunk into k groups (paper section 3.1; k = 1 is the paper).
 
-`group` lines the states up as (n_soft, group_len, d_enc): one row per soft token, holding the consecutive token states that
-feed it. A `Pooling` then turns each row into the states that the adapter reads: one state, or, for "tokens", all of them.
+`group` lines the states up as (n_soft, group_len, d_enc): one row per soft token, holding the
+consecutive token states that feed it. A `Pooling` then turns each row into the states that the
+adapter reads: one state, or, for "tokens", all of them.
 """
 
 from typing import ClassVar
@@ -15,7 +16,8 @@ def group(states: Tensor, soft_ids: Tensor, n_soft: int) -> tuple[Tensor, Tensor
 
     Args:
         states: (n_tokens, d_enc).
-        soft_ids: (n_tokens,) index of each state's soft token, non-decreasing; -1 for a state that feeds none.
+        soft_ids: (n_tokens,) index of each state's soft token, non-decreasing; -1 for a state that
+            feeds none.
         n_soft: Number of soft tokens; each must be fed by at least one state.
 
     Returns:
@@ -26,7 +28,9 @@ def group(states: Tensor, soft_ids: Tensor, n_soft: int) -> tuple[Tensor, Tensor
     counts = torch.bincount(soft_ids, minlength=n_soft)
     starts = counts.cumsum(0) - counts
     places = torch.arange(len(soft_ids), device=soft_ids.device) - starts[soft_ids]
-    group_len = int(counts.max()) if n_soft else 1  # an adapter finds a place to look at, also where no row does
+    group_len = (
+        int(counts.max()) if n_soft else 1
+    )  # an adapter finds a place to look at, also where no row does
     groups = states.new_zeros(n_soft, group_len, states.shape[-1])
     groups[soft_ids, places] = states
     mask = torch.arange(group_len, device=soft_ids.device) < counts[:, None]
@@ -44,7 +48,8 @@ class Pooling(nn.Module):
     """Turn each group of token states into the states that the adapter reads.
 
     Shape:
-        states (n_soft, group_len, d_enc), mask (n_soft, group_len) -> states (n_soft, length, d_enc), mask (n_soft, length)
+        states (n_soft, group_len, d_enc), mask (n_soft, group_len) -> states (n_soft, length,
+        d_enc), mask (n_soft, length)
     """
 
     reads_special_tokens: ClassVar[bool] = False
@@ -72,7 +77,9 @@ class MeanPooling(Pooling):
 
 
 class CLSPooling(Pooling):
-    """Take the group's first state: the encoder's [CLS] where k = 1, the state at the head of each group otherwise."""
+    """Take the group's first state: the encoder's [CLS] where k = 1, the state at the head of each
+    group otherwise.
+    """
 
     reads_special_tokens = True
 
@@ -82,7 +89,9 @@ class CLSPooling(Pooling):
 
 
 class AttentionPooling(Pooling):
-    """Average the states of the group with weights from one learned query; the plain mean at initialisation."""
+    """Average the states of the group with weights from one learned query; the plain mean at
+    initialisation.
+    """
 
     def __init__(self, d_enc: int) -> None:
         super().__init__(d_enc)
@@ -91,7 +100,11 @@ class AttentionPooling(Pooling):
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return (n_soft, d_enc)."""
         scores = (states @ self.query) * self.d_enc**-0.5
-        weights = scores.masked_fill(~mask, float("-inf")).softmax(-1, dtype=torch.float32).to(states.dtype)
+        weights = (
+            scores.masked_fill(~mask, float("-inf"))
+            .softmax(-1, dtype=torch.float32)
+            .to(states.dtype)
+        )
         return torch.einsum("gt,gtd->gd", weights, states)
 
     def reset_parameters(self) -> None:

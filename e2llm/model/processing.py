@@ -1,7 +1,8 @@
 """Turn documents into encoder inputs and prompts into decoder ids: both tokenizers, no weights.
 
-A prompt is built in segments. The placeholder of a soft token is an id out of vocabulary, and every segment that a user or a
-document wrote is tokenised with special tokens split, so that no text can become a placeholder or a chat marker.
+A prompt is built in segments. The placeholder of a soft token is an id out of vocabulary, and every
+segment that a user or a document wrote is tokenised with special tokens split, so that no text can
+become a placeholder or a chat marker.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
-from e2llm.chunking import Chunker, Span, SpanMaker, make_spans
+from e2llm.chunking.chunker import Chunker, Span, SpanMaker, make_spans
 from e2llm.errors import UserError
 from e2llm.model.tokenizing import text_tokenizer
 
@@ -33,13 +34,16 @@ class SoftTokens:
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """One input of the encoder: a chunk, several chunks read together, or a piece of a chunk too long for the encoder.
+    """One input of the encoder: a chunk, several chunks read together, or a piece of a chunk too
+    long for the encoder.
 
     Attributes:
         input_ids: Encoder token ids, special tokens included.
-        chunk_ids: Per token, the index of the chunk that it belongs to; -1 for special tokens and the document prompt.
+        chunk_ids: Per token, the index of the chunk that it belongs to; -1 for special tokens and
+            the document prompt.
         special: Per token, whether it is a special token of the encoder.
-        head: Index of the chunk that the row's leading special token counts for, or -1 where the row continues a chunk.
+        head: Index of the chunk that the row's leading special token counts for, or -1 where the
+            row continues a chunk.
     """
 
     input_ids: list[int]
@@ -56,7 +60,8 @@ class E2LLMProcessor(ProcessorMixin):
         encoder_tokenizer: The encoder's; a fast one.
         placeholder_id: Id of a soft token's placeholder, out of the decoder's vocabulary.
         encoder_max_tokens: Longest encoder input, special tokens included.
-        pool_special_tokens: Whether the leading special token feeds a chunk's first soft token (the "cls" pooling).
+        pool_special_tokens: Whether the leading special token feeds a chunk's first soft token (the
+            "cls" pooling).
         document_prompt: Text that the encoder expects before a chunk.
         chunk_chars, overlap_chars, window_chunks, ratio: Defaults, as in `E2LLMConfig`.
         chat_template: The decoder's, kept by the library's own convention.
@@ -84,7 +89,9 @@ class E2LLMProcessor(ProcessorMixin):
         self.overlap_chars = overlap_chars
         self.window_chunks = window_chunks
         self.ratio = ratio
-        super().__init__(tokenizer, encoder_tokenizer, chat_template=chat_template or tokenizer.chat_template)
+        super().__init__(
+            tokenizer, encoder_tokenizer, chat_template=chat_template or tokenizer.chat_template
+        )
 
     @property
     def chunker(self) -> Chunker:
@@ -99,27 +106,34 @@ class E2LLMProcessor(ProcessorMixin):
         chunker: SpanMaker | None = None,
         return_tensors: str = "pt",
     ) -> BatchFeature:
-        """Build the inputs of `E2LLMForCausalLM` for a batch of prompts, each over its own documents.
+        """Build the inputs of `E2LLMForCausalLM` for a batch of prompts, each over its own
+        documents.
 
-        The prompt is the plainest: soft tokens, then the text. What `E2LLM.ask` asks with is built by `prompting.prompt_parts`.
+        The prompt is the plainest: soft tokens, then the text. What `E2LLM.ask` asks with is built
+        by `prompting.prompt_parts`.
 
         Args:
-            text: One prompt per batch row; it becomes the user's turn, after the soft tokens of its documents.
+            text: One prompt per batch row; it becomes the user's turn, after the soft tokens of its
+                documents.
             documents: For each row the texts of its documents; None for none at all.
             ratio: Text tokens per soft token, or "chunk".
             chunker: In place of the default one.
             return_tensors: "pt".
 
         Returns:
-            `input_ids`, `attention_mask` (batch, seq; padded on the left), and where there are documents `chunk_input_ids`,
-            `chunk_attention_mask`, `chunk_soft_ids` (batch, n_chunks, chunk_len).
+            `input_ids`, `attention_mask` (batch, seq; padded on the left), and where there are
+            documents `chunk_input_ids`, `chunk_attention_mask`, `chunk_soft_ids` (batch, n_chunks,
+            chunk_len).
         """
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
             raise UserError("`text` must hold at least one prompt.")
         documents = [[] for _ in texts] if documents is None else documents
         if len(documents) != len(texts) or any(isinstance(own, str) for own in documents):
-            raise UserError(f"`documents` must be one list of texts per prompt ({len(texts)} here), such as [[document], [document, another]].")
+            raise UserError(
+                f"`documents` must be one list of texts per prompt ({len(texts)} here), such "
+                "as [[document], [document, another]]."
+            )
         prompts, batch_rows, batch_soft_ids = [], [], []
         for prompt, own in zip(texts, documents, strict=True):
             rows: list[EncoderRow] = []
@@ -130,7 +144,11 @@ class E2LLMProcessor(ProcessorMixin):
                 spans = make_spans(document, chunker or self.chunker)
                 own_rows = self.encoder_rows(document, spans, self.window_chunks)
                 n_states = count_states(own_rows, len(spans))
-                counts, _ = self.soft_counts(self.count_tokens(document, spans), n_states, self.ratio if ratio is None else ratio)
+                counts, _ = self.soft_counts(
+                    self.count_tokens(document, spans),
+                    n_states,
+                    self.ratio if ratio is None else ratio,
+                )
                 ids = self.soft_ids(own_rows, counts)
                 soft_ids += [np.where(row >= 0, row + n_soft, -1) for row in ids]
                 rows += own_rows
@@ -144,8 +162,11 @@ class E2LLMProcessor(ProcessorMixin):
             inputs |= self.pad_chunks(batch_rows, batch_soft_ids)
         return BatchFeature(inputs, tensor_type=return_tensors)
 
-    def encoder_rows(self, text: str, spans: Sequence[Span], window: int = 1, prompt: str | None = None) -> list[EncoderRow]:
-        """Tokenise chunks for the encoder; `window` of them are read together (late chunking), and a long one in pieces.
+    def encoder_rows(
+        self, text: str, spans: Sequence[Span], window: int = 1, prompt: str | None = None
+    ) -> list[EncoderRow]:
+        """Tokenise chunks for the encoder; `window` of them are read together (late chunking), and
+        a long one in pieces.
 
         Args:
             text, spans: The text and the chunks' places in it.
@@ -157,21 +178,33 @@ class E2LLMProcessor(ProcessorMixin):
         """
         prompt = self.document_prompt if prompt is None else prompt
         if window > 1 and any(following[0] < before[1] for before, following in pairwise(spans)):
-            raise UserError(f"`window` (={window}) above 1 needs chunks that do not overlap; set the overlap to 0.")
+            raise UserError(
+                f"`window` (={window}) above 1 needs chunks that do not overlap; set the "
+                "overlap to 0."
+            )
         chunk_ends = np.array([end for _, end in spans])
         rows: list[EncoderRow] = []
         firsts = range(0, len(spans), window)
-        bounds = [(spans[first][0], spans[min(first + window, len(spans)) - 1][1]) for first in firsts]
-        encoded = self._encoder_text.encode_batch([prompt + text[start:end] for start, end in bounds])
+        bounds = [
+            (spans[first][0], spans[min(first + window, len(spans)) - 1][1]) for first in firsts
+        ]
+        encoded = self._encoder_text.encode_batch(
+            [prompt + text[start:end] for start, end in bounds]
+        )
         for first, (start, _), encoding in zip(firsts, bounds, encoded, strict=True):
             for place, piece in enumerate([encoding, *encoding.overflowing]):
-                # A token belongs where its last character stands: byte-level tokens begin with the white space before them.
+                # A token belongs where its last character stands: byte-level tokens begin with the
+                # white space before them.
                 places = np.asarray(piece.offsets).reshape(-1, 2)[:, 1] - 1 - len(prompt) + start
                 special = np.asarray(piece.special_tokens_mask, bool)
-                chunk_ids = np.searchsorted(chunk_ends, places, side="right").clip(first, min(first + window, len(spans)) - 1)
+                chunk_ids = np.searchsorted(chunk_ends, places, side="right").clip(
+                    first, min(first + window, len(spans)) - 1
+                )
                 chunk_ids[special | (places < start)] = -1
                 if piece.ids:
-                    rows.append(EncoderRow(piece.ids, chunk_ids, special, head=-1 if place else first))
+                    rows.append(
+                        EncoderRow(piece.ids, chunk_ids, special, head=-1 if place else first)
+                    )
         return rows
 
     def count_tokens(self, text: str, spans: Sequence[Span]) -> np.ndarray:
@@ -179,11 +212,14 @@ class E2LLMProcessor(ProcessorMixin):
         encoded = self._decoder_text.encode_batch([text[start:end] for start, end in spans])
         return np.array([len(encoding.ids) for encoding in encoded], np.int64)
 
-    def soft_counts(self, n_tokens: np.ndarray, n_states: np.ndarray, ratio: float | str, owed: float = 0.0) -> tuple[np.ndarray, float]:
+    def soft_counts(
+        self, n_tokens: np.ndarray, n_states: np.ndarray, ratio: float | str, owed: float = 0.0
+    ) -> tuple[np.ndarray, float]:
         """Decide how many soft tokens each chunk gets.
 
-        k = max(1, round(tokens / ratio)), with the rounding error carried to the next chunk so that the ratio got over the document is
-        the ratio asked, and at most one per token state; none for a chunk of which the encoder's tokenizer makes nothing (white space).
+        k = max(1, round(tokens / ratio)), with the rounding error carried to the next chunk so that
+        the ratio got over the document is the ratio asked, and at most one per token state; none
+        for a chunk of which the encoder's tokenizer makes nothing (white space).
 
         Args:
             n_tokens: (n_chunks,) decoder tokens of each chunk.
@@ -197,22 +233,27 @@ class E2LLMProcessor(ProcessorMixin):
         if ratio == "chunk":
             return np.minimum(n_states, 1), 0.0
         counts = np.empty(len(n_tokens), np.int64)
-        for index, (tokens, states) in enumerate(zip(n_tokens.tolist(), n_states.tolist(), strict=True)):
+        for index, (tokens, states) in enumerate(
+            zip(n_tokens.tolist(), n_states.tolist(), strict=True)
+        ):
             owed += tokens / float(ratio)
             counts[index] = min(max(1, int(owed + 0.5)), states)
-            # A debt that a bound made is forgotten: later chunks do not pay for it with detail of their own.
+            # A debt that a bound made is forgotten: later chunks do not pay for it with detail of
+            # their own.
             owed = min(max(owed - counts[index], -0.5), 0.5)
         return counts, owed
 
     def soft_ids(self, rows: Sequence[EncoderRow], counts: np.ndarray) -> list[np.ndarray]:
-        """Say which soft token each encoder token feeds: the tokens of a chunk fall into k equal groups, in order.
+        """Say which soft token each encoder token feeds: the tokens of a chunk fall into k equal
+        groups, in order.
 
         Args:
             rows: From `encoder_rows`, whole chunks only.
             counts: (n_chunks,) soft tokens of each chunk.
 
         Returns:
-            Per row an array of soft token indices, counted from 0 at the first chunk; -1 where a token feeds none.
+            Per row an array of soft token indices, counted from 0 at the first chunk; -1 where a
+            token feeds none.
         """
         n_states = count_states(rows, len(counts))
         offsets = counts.cumsum() - counts
@@ -222,7 +263,10 @@ class E2LLMProcessor(ProcessorMixin):
             ids = np.full(len(row.chunk_ids), -1, np.int64)
             for chunk in np.unique(row.chunk_ids[row.chunk_ids >= 0]):
                 places = np.flatnonzero(row.chunk_ids == chunk)
-                ids[places] = offsets[chunk] + (seen[chunk] + np.arange(len(places))) * counts[chunk] // n_states[chunk]
+                ids[places] = (
+                    offsets[chunk]
+                    + (seen[chunk] + np.arange(len(places))) * counts[chunk] // n_states[chunk]
+                )
                 seen[chunk] += len(places)
             if self.pool_special_tokens and row.head >= 0 and counts[row.head] and row.special[0]:
                 ids[0] = offsets[row.head]
@@ -230,7 +274,8 @@ class E2LLMProcessor(ProcessorMixin):
         return result
 
     def prompt_ids(self, parts: Sequence[str | SoftTokens]) -> list[int]:
-        """Tokenise prompt parts as the user's turn of the decoder's chat template, or as plain text where it has none.
+        """Tokenise prompt parts as the user's turn of the decoder's chat template, or as plain text
+        where it has none.
 
         Args:
             parts: Text of users and documents, and soft tokens, in order.
@@ -242,7 +287,9 @@ class E2LLMProcessor(ProcessorMixin):
             if is_text:  # joined first, so that no token border is made where two texts meet
                 ids += self.text_ids("".join(map(str, group)), begins)
             else:
-                ids += [self.placeholder_id] * sum(part.n_soft for part in group if isinstance(part, SoftTokens))
+                ids += [self.placeholder_id] * sum(
+                    part.n_soft for part in group if isinstance(part, SoftTokens)
+                )
             begins = False
         return ids + after
 
@@ -251,12 +298,14 @@ class E2LLMProcessor(ProcessorMixin):
 
         Args:
             text: The text.
-            begins: Whether it begins the prompt, before which a SentencePiece tokenizer puts a space.
+            begins: Whether it begins the prompt, before which a SentencePiece tokenizer puts a
+                space.
         """
         return (self._decoder_text_begins if begins else self._decoder_text).encode(text).ids
 
     def turn_ids(self) -> tuple[list[int], list[int]]:
-        """Return the ids before and after the user's text: the chat template's, or the tokenizer's own start of text.
+        """Return the ids before and after the user's text: the chat template's, or the tokenizer's
+        own start of text.
 
         Raises:
             UserError: The template does not put the user's text into the prompt once, as it is.
@@ -267,7 +316,8 @@ class E2LLMProcessor(ProcessorMixin):
         return self._template_ids(before), self._template_ids(after)
 
     def later_turn_ids(self) -> list[int]:
-        """Return the ids between the id that ends an answer and the user's next text; what else a template ends a turn with is part of them.
+        """Return the ids between the id that ends an answer and the user's next text; what else a
+        template ends a turn with is part of them.
 
         Raises:
             UserError: As in `turn_ids`.
@@ -297,8 +347,9 @@ class E2LLMProcessor(ProcessorMixin):
                 return str(rendered)
         what = "a user's message" if len(roles) == 1 else "each turn of a conversation"
         raise UserError(
-            f"`chat_template`: the decoder's chat template does not put {what} into the prompt once, as it is; "
-            "set another `chat_template` on the processor, or an empty one for a plain prompt."
+            f"`chat_template`: the decoder's chat template does not put {what} into the "
+            "prompt once, as it is; set another `chat_template` on the processor, or an "
+            "empty one for a plain prompt."
         )
 
     def _template_ids(self, text: str) -> list[int]:
@@ -332,8 +383,12 @@ class E2LLMProcessor(ProcessorMixin):
             mask[row, length - len(prompt) :] = 1
         return ids, mask
 
-    def pad_chunks(self, batch_rows: list[list[EncoderRow]], batch_soft_ids: list[list[np.ndarray]]) -> dict[str, Tensor]:
-        """Pad the encoder's inputs of a batch to `chunk_input_ids`, `chunk_attention_mask`, `chunk_soft_ids` (batch, n_chunks, chunk_len)."""
+    def pad_chunks(
+        self, batch_rows: list[list[EncoderRow]], batch_soft_ids: list[list[np.ndarray]]
+    ) -> dict[str, Tensor]:
+        """Pad the encoder's inputs of a batch to `chunk_input_ids`, `chunk_attention_mask`,
+        `chunk_soft_ids` (batch, n_chunks, chunk_len).
+        """
         lengths = [len(row.input_ids) for rows in batch_rows for row in rows]
         shape = (len(batch_rows), max([1, *map(len, batch_rows)]), max([1, *lengths]))
         ids = torch.full(shape, self.encoder_tokenizer.pad_token_id or 0)
@@ -349,7 +404,9 @@ class E2LLMProcessor(ProcessorMixin):
 
 
 def count_states(rows: Sequence[EncoderRow], n_chunks: int) -> np.ndarray:
-    """Count the token states that the encoder gives for each chunk, (n_chunks,); special tokens and the prompt are left out."""
+    """Count the token states that the encoder gives for each chunk, (n_chunks,); special tokens and
+    the prompt are left out.
+    """
     if not rows:
         return np.zeros(n_chunks, np.int64)
     chunk_ids = np.concatenate([row.chunk_ids for row in rows])

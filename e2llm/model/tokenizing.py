@@ -1,8 +1,9 @@
-"""Tokenise text that somebody else wrote: nothing in it becomes a special token, and threads do not disturb each other.
+"""Tokenise text that somebody else wrote: nothing in it becomes a special token, and threads do not
+disturb each other.
 
-The library's flag `split_special_tokens` splits only the tokens marked special, leaves Unigram vocabularies and tokens such as
-`<tool_call>` alone, and is a switch that all users of one tokenizer share. So private copies are made here, once, in which the
-control tokens cannot be written at all.
+The library's flag `split_special_tokens` splits only the tokens marked special, leaves Unigram
+vocabularies and tokens such as `<tool_call>` alone, and is a switch that all users of one tokenizer
+share. So private copies are made here, once, in which the control tokens cannot be written at all.
 """
 
 import json
@@ -14,25 +15,34 @@ from transformers import PreTrainedTokenizerBase
 from e2llm.errors import UserError
 
 
-def text_tokenizer(tokenizer: PreTrainedTokenizerBase, special: bool = False, begins: bool = True) -> Tokenizer:
+def text_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, special: bool = False, begins: bool = True
+) -> Tokenizer:
     """Copy a fast tokenizer so that it reads text alone.
 
     Args:
         tokenizer: The one to copy.
         special: Whether it puts its special tokens around the text, as encoders want it.
-        begins: Whether the text begins something; if not, a SentencePiece tokenizer puts no space before it.
+        begins: Whether the text begins something; if not, a SentencePiece tokenizer puts no space
+            before it.
 
     Raises:
         UserError: The tokenizer is not a fast one.
     """
     if not tokenizer.is_fast:
-        raise UserError(f"`tokenizer` (={type(tokenizer).__name__}) is not a fast one; use a checkpoint with a tokenizer.json.")
+        raise UserError(
+            f"`tokenizer` (={type(tokenizer).__name__}) is not a fast one; use a checkpoint "
+            "with a tokenizer.json."
+        )
     data = json.loads(tokenizer.backend_tokenizer.to_str())
     data["truncation"] = data["padding"] = None
     if not special:
         data["post_processor"] = None
     if not begins:
-        data["normalizer"], data["pre_tokenizer"] = _without_first_space(data["normalizer"]), _without_first_space(data["pre_tokenizer"])
+        data["normalizer"], data["pre_tokenizer"] = (
+            _without_first_space(data["normalizer"]),
+            _without_first_space(data["pre_tokenizer"]),
+        )
     vocabulary = data["model"].get("vocab", {})
     unigram = data["model"].get("type") == "Unigram"
     known = {piece for piece, _ in vocabulary} if unigram else vocabulary.keys()
@@ -44,11 +54,22 @@ def text_tokenizer(tokenizer: PreTrainedTokenizerBase, special: bool = False, be
             continue
         control.add(token["content"])
         if token["content"] not in known:
-            # It keeps its id, on which those of the tokens after it depend, under a name that no document holds.
-            kept.append({**token, "content": _unwritable(token["id"]), "special": False, "normalized": False})
+            # It keeps its id, on which those of the tokens after it depend, under a name that no
+            # document holds.
+            kept.append(
+                {
+                    **token,
+                    "content": _unwritable(token["id"]),
+                    "special": False,
+                    "normalized": False,
+                }
+            )
     data["added_tokens"] = kept
     if unigram:
-        data["model"]["vocab"] = [[_unwritable(index) if piece in control else piece, score] for index, (piece, score) in enumerate(vocabulary)]
+        data["model"]["vocab"] = [
+            [_unwritable(index) if piece in control else piece, score]
+            for index, (piece, score) in enumerate(vocabulary)
+        ]
     return Tokenizer.from_str(json.dumps(data))
 
 
@@ -67,5 +88,8 @@ def _without_first_space(part: Any) -> Any:
         return {**part, "add_prefix_space": False}
     if part["type"] == "Sequence":
         name = "normalizers" if "normalizers" in part else "pretokenizers"
-        return {**part, name: [inner for inner in map(_without_first_space, part[name]) if inner is not None]}
+        return {
+            **part,
+            name: [inner for inner in map(_without_first_space, part[name]) if inner is not None],
+        }
     return part

@@ -1,4 +1,6 @@
-"""Pairs that ship with the package, by name: a folder each, with a configuration and, once trained, its adapter and LoRA."""
+"""Pairs that ship with the package, by name: a folder each, with a configuration and, once trained,
+its adapter and LoRA.
+"""
 
 import os
 from pathlib import Path
@@ -15,7 +17,8 @@ def shipped_pairs() -> list[str]:
 
 
 def find_pair(name: str) -> str:
-    """Return where a pair lies: an existing folder, a shipped pair's folder, or the name itself for the hub.
+    """Return where a pair lies: an existing folder, a shipped pair's folder, or the name itself for
+    the hub.
 
     Raises:
         UserError: The name is neither, and looks like no hub name.

@@ -1,4 +1,6 @@
-"""Attention while training: in float32 for the encoder on CPUs, and row by row for a decoder whose rows are packed into one."""
+"""Attention while training: in float32 for the encoder on CPUs, and row by row for a decoder whose
+rows are packed into one.
+"""
 
 from functools import lru_cache
 from typing import Any
@@ -12,32 +14,43 @@ from transformers.masking_utils import sdpa_mask
 from e2llm.model.attention import attend_with
 
 FLOAT32, PACKED = "sdpa_float32", "sdpa_packed"
-# Rows are read faster by plain matrix products, so many queries at a time, than by the library's kernel: 2 to 3 times from 100 to 900 positions,
-# 1.3 at 1,700. But what is kept for the backward pass grows with the square of a row; at most so many scores of all heads, 20 MB in bfloat16 a layer:
-# rows of 1,500 positions with 9 heads, of 800 with 32.
+# Rows are read faster by plain matrix products, so many queries at a time, than by the library's
+# kernel: 2 to 3 times from 100 to 900 positions, 1.3 at 1,700. But what is kept for the backward
+# pass grows with the square of a row; at most so many scores of all heads, 20 MB in bfloat16 a
+# layer: rows of 1,500 positions with 9 heads, of 800 with 32.
 BLOCK, MOST_SCORES = 128, 9 * 1_500**2 // 2
-# Layers that see other positions through attention alone; recurrent ones and convolutions would read on from one packed row into the next.
+# Layers that see other positions through attention alone; recurrent ones and convolutions would
+# read on from one packed row into the next.
 _ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def attend_in_float32(encoder: PreTrainedModel) -> None:
-    """Let an encoder that runs under bfloat16 autocast on a CPU attend in float32; one that has no SDPA keeps its own.
+    """Let an encoder that runs under bfloat16 autocast on a CPU attend in float32; one that has no
+    SDPA keeps its own.
 
-    There the library's bfloat16 kernel takes twice as long for the encoder's short rows and narrow heads.
+    There the library's bfloat16 kernel takes twice as long for the encoder's short rows and narrow
+    heads.
     """
     if encoder.config._attn_implementation == "sdpa":
         attend_with(encoder, FLOAT32, _attend_in_float32)
 
 
 def attend_packed(decoder: PreTrainedModel) -> bool:
-    """Let a decoder read rows that are packed into one as if each stood alone; return whether it can.
+    """Let a decoder read rows that are packed into one as if each stood alone; return whether it
+    can.
 
-    `position_ids` then begin anew with every row, and `cu_seq_lens_q` says where each begins, as the library's flash attention has it. Where a
-    window slides, the library's mask keeps the rows apart.
+    `position_ids` then begin anew with every row, and `cu_seq_lens_q` says where each begins, as
+    the library's flash attention has it. Where a window slides, the library's mask keeps the rows
+    apart.
     """
     config = decoder.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if config._attn_implementation != "sdpa" or not decoder._supports_attention_backend or decoder._is_stateful or kinds - _ATTENDING:
+    if (
+        config._attn_implementation != "sdpa"
+        or not decoder._supports_attention_backend
+        or decoder._is_stateful
+        or kinds - _ATTENDING
+    ):
         return False
     attend_with(decoder, PACKED, _attend_packed, _packed_mask)
     return True
@@ -49,12 +62,19 @@ def reads_packed(decoder: PreTrainedModel) -> bool:
 
 
 def _attend_in_float32(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
 ) -> tuple[Tensor, None]:
     if attention_mask is not None and attention_mask.is_floating_point():
         attention_mask = attention_mask.float()
     with torch.autocast(query.device.type, enabled=False):
-        output, _ = sdpa_attention_forward(module, query.float(), key.float(), value.float(), attention_mask, **kwargs)
+        output, _ = sdpa_attention_forward(
+            module, query.float(), key.float(), value.float(), attention_mask, **kwargs
+        )
     return output.to(query.dtype), None
 
 
@@ -69,9 +89,15 @@ def _attend_packed(
 ) -> tuple[Tensor, None]:
     if cu_seq_lens_q is None or attention_mask is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    plain = not kwargs.get("dropout") and kwargs.get("position_bias") is None and query.shape[-1] == value.shape[-1]
+    plain = (
+        not kwargs.get("dropout")
+        and kwargs.get("position_bias") is None
+        and query.shape[-1] == value.shape[-1]
+    )
     outputs = []
-    queries, keys, values = (states.split(cu_seq_lens_q.diff().tolist(), 2) for states in (query, key, value))
+    queries, keys, values = (
+        states.split(cu_seq_lens_q.diff().tolist(), 2) for states in (query, key, value)
+    )
     for row in zip(queries, keys, values, strict=True):
         if plain and row[0].shape[1] * row[0].shape[2] ** 2 // 2 <= MOST_SCORES:
             outputs.append(_attend_by_blocks(*row, scaling=kwargs.get("scaling")))
@@ -81,17 +107,25 @@ def _attend_packed(
 
 
 def _attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-    """Attend causally by plain matrix products, the query heads of one key head at once: (1, heads, n, d) -> (1, n, heads, d)."""
+    """Attend causally by plain matrix products, the query heads of one key head at once: (1, heads,
+    n, d) -> (1, n, heads, d).
+    """
     _, n_heads, n, width = query.shape
     n_groups = key.shape[1]
     scale = width**-0.5 if scaling is None else scaling
-    queries, keys, outputs = query.reshape(n_groups, -1, n, width) * scale, key[0].transpose(1, 2), []
+    queries, keys, outputs = (
+        query.reshape(n_groups, -1, n, width) * scale,
+        key[0].transpose(1, 2),
+        [],
+    )
     for start in range(0, n, BLOCK):
         block = queries[:, :, start : start + BLOCK]
         n_own, end = block.shape[2], start + block.shape[2]
         scores = torch.bmm(block.reshape(n_groups, -1, width), keys[:, :, :end])
         scores[:, :, start:] += _causal(n_own, n_heads // n_groups, query.dtype)
-        outputs.append(torch.bmm(scores.softmax(-1), value[0, :, :end]).view(n_groups, -1, n_own, width))
+        outputs.append(
+            torch.bmm(scores.softmax(-1), value[0, :, :end]).view(n_groups, -1, n_own, width)
+        )
     return torch.cat(outputs, 2).view(1, n_heads, n, width).transpose(1, 2)
 
 
@@ -101,8 +135,18 @@ def _causal(n: int, n_repeats: int, dtype: torch.dtype) -> Tensor:
 
 
 def _packed_mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """Return no mask where a row sees all that came before in it and nothing else, and the library's own otherwise."""
+    """Return no mask where a row sees all that came before in it and nothing else, and the
+    library's own otherwise.
+    """
     length, window = kwargs.get("kv_length"), kwargs.get("local_size")
-    whole = kwargs.get("batch_size") == 1 and kwargs.get("q_length") == length and (window is None or window >= length)
+    whole = (
+        kwargs.get("batch_size") == 1
+        and kwargs.get("q_length") == length
+        and (window is None or window >= length)
+    )
     special = kwargs.get("attention_mask") is not None or kwargs.get("use_vmap")
-    return None if whole and not special and "allow_is_bidirectional_skip" not in kwargs else sdpa_mask(*args, **kwargs)
+    return (
+        None
+        if whole and not special and "allow_is_bidirectional_skip" not in kwargs
+        else sdpa_mask(*args, **kwargs)
+    )

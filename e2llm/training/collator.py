@@ -1,7 +1,8 @@
 """Put a batch of samples into tensors: packed into one row without padding, or padded.
 
-Padded rows are padded at their end and have no attention mask: under causal attention no position that counts sees the padding, and attention
-kernels skip half of their work where the mask is the plain causal one.
+Padded rows are padded at their end and have no attention mask: under causal attention no position
+that counts sees the padding, and attention kernels skip half of their work where the mask is the
+plain causal one.
 """
 
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ class Collator:
 
     Attributes:
         processor: The pair's.
-        packs: Whether samples stand one after the other in a batch of one row, as a decoder reads them after `attend_packed`.
+        packs: Whether samples stand one after the other in a batch of one row, as a decoder reads
+            them after `attend_packed`.
 
     Shape:
-        input_ids, labels (batch, seq), labels -100 where no loss is taken; position_ids (batch, seq) and cu_seq_lens_q (n_samples + 1), where
-        each sample begins, of packed ones; teacher_input_ids and so on likewise; chunk_input_ids, chunk_attention_mask, chunk_soft_ids
+        input_ids, labels (batch, seq), labels -100 where no loss is taken; position_ids (batch,
+        seq) and cu_seq_lens_q (n_samples + 1), where each sample begins, of packed ones;
+        teacher_input_ids and so on likewise; chunk_input_ids, chunk_attention_mask, chunk_soft_ids
         (batch, n_chunks, chunk_len); targets (n_soft, longest), padded with -1; n_samples ().
     """
 
@@ -37,29 +40,56 @@ class Collator:
     packs: bool = False
 
     def __call__(self, batches: list[Batch]) -> dict[str, Any]:
-        """Return the tensors of the one batch that the loader asks for at a time, with its task, ratio and the names of its samples."""
+        """Return the tensors of the one batch that the loader asks for at a time, with its task,
+        ratio and the names of its samples.
+        """
         (batch,) = batches
         samples = batch.samples
-        inputs: dict[str, Any] = {"task": batch.task, "ratio": batch.ratio, "names": [sample.name for sample in samples]}
-        inputs |= {"n_positions": sum(sample.n_positions for sample in samples), "n_samples": torch.tensor(len(samples))}
+        inputs: dict[str, Any] = {
+            "task": batch.task,
+            "ratio": batch.ratio,
+            "names": [sample.name for sample in samples],
+        }
+        inputs |= {
+            "n_positions": sum(sample.n_positions for sample in samples),
+            "n_samples": torch.tensor(len(samples)),
+        }
         inputs |= self._chunks(samples)
         if samples[0].targets is not None:
-            return inputs | {"targets": stack_targets([own for sample in samples for own in sample.targets or []])}
-        inputs |= self._texts([[(sample.prompt_ids, sample.answer_ids), *sample.turns] for sample in samples], "")
+            return inputs | {
+                "targets": stack_targets(
+                    [own for sample in samples for own in sample.targets or []]
+                )
+            }
+        inputs |= self._texts(
+            [[(sample.prompt_ids, sample.answer_ids), *sample.turns] for sample in samples], ""
+        )
         if all(sample.teacher_ids is not None for sample in samples):
-            inputs |= self._texts([[(sample.teacher_ids or [], sample.answer_ids), *sample.turns] for sample in samples], "teacher_")
+            inputs |= self._texts(
+                [
+                    [(sample.teacher_ids or [], sample.answer_ids), *sample.turns]
+                    for sample in samples
+                ],
+                "teacher_",
+            )
         return inputs
 
-    def _texts(self, conversations: list[list[tuple[list[int], list[int]]]], prefix: str) -> dict[str, Tensor]:
+    def _texts(
+        self, conversations: list[list[tuple[list[int], list[int]]]], prefix: str
+    ) -> dict[str, Tensor]:
         rows = []
         for turns in conversations:
             ids = [token for prompt, answer in turns for token in (*prompt, *answer)]
-            labels = [token for prompt, answer in turns for token in (*[-100] * len(prompt), *answer)]
+            labels = [
+                token for prompt, answer in turns for token in (*[-100] * len(prompt), *answer)
+            ]
             rows.append(torch.tensor([ids, labels]))
         if self.packs:
             lengths = torch.tensor([row.shape[1] for row in rows])
             tensors = dict(zip(("input_ids", "labels"), torch.cat(rows, 1)[:, None], strict=True))
-            tensors["position_ids"] = torch.cat([torch.arange(int(length)) for length in lengths])[None]
+            tensors["position_ids"] = torch.cat([torch.arange(int(length)) for length in lengths])[
+                None
+            ]
             tensors["cu_seq_lens_q"] = F.pad(lengths.cumsum(0), (1, 0)).int()
         else:
             paddings = {"input_ids": self.processor.tokenizer.pad_token_id or 0, "labels": -100}
@@ -71,8 +101,13 @@ class Collator:
         return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
     def _chunks(self, samples: list[Sample]) -> dict[str, Tensor]:
-        """Pad the encoder's inputs; a batch without any gets one that feeds no soft token, so that every process has the same graph."""
-        rows, soft_ids = [sample.rows for sample in samples], [sample.soft_ids for sample in samples]
+        """Pad the encoder's inputs; a batch without any gets one that feeds no soft token, so that
+        every process has the same graph.
+        """
+        rows, soft_ids = (
+            [sample.rows for sample in samples],
+            [sample.soft_ids for sample in samples],
+        )
         if self.packs:
             rows, soft_ids = [list(chain(*rows))], [_number(soft_ids)]
         inputs = self.processor.pad_chunks(rows, soft_ids)
@@ -82,7 +117,9 @@ class Collator:
 
 
 def _number(samples: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """Number the soft tokens of samples that become one document, those of each after those of the samples before."""
+    """Number the soft tokens of samples that become one document, those of each after those of the
+    samples before.
+    """
     result, n_before = [], 0
     for rows in samples:
         result += [np.where(row >= 0, row + n_before, -1) for row in rows]

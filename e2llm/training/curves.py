@@ -11,7 +11,8 @@ CURVES_FILE = "curves.png"
 
 
 def plot(output: Path) -> Path:
-    """Draw the losses of a run into `curves.png` and return its path: a row per stage, a picture per task, a line per ratio, validation thick.
+    """Draw the losses of a run into `curves.png` and return its path: a row per stage, a picture
+    per task, a line per ratio, validation thick.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
@@ -26,16 +27,22 @@ def plot(output: Path) -> Path:
     logs = [read_log(file) for file in sorted(output.glob(f"*/{LOG_FILE}"))]
     logs = [lines for lines in logs if lines]
     keys = [sorted({key for line in lines for key in line if "@" in key}) for lines in logs]
-    tasks = [list(dict.fromkeys(key.removeprefix("eval_").split("@")[0] for key in own)) for own in keys]
+    tasks = [
+        list(dict.fromkeys(key.removeprefix("eval_").split("@")[0] for key in own)) for own in keys
+    ]
     n_rows, n_columns = max(1, len(logs)), max([1, *map(len, tasks)])
-    figure, axes = pyplot.subplots(n_rows, n_columns, figsize=(max(6.0, 3.2 * n_columns), 3.2 * n_rows), squeeze=False)
+    figure, axes = pyplot.subplots(
+        n_rows, n_columns, figsize=(max(6.0, 3.2 * n_columns), 3.2 * n_rows), squeeze=False
+    )
     for axis in axes.flat[n_columns * len(logs) :]:
         axis.axis("off")
     for row, lines, own, names in zip(axes, logs, keys, tasks, strict=False):
         for axis in row[len(names) :]:
             axis.axis("off")
         for axis, name in zip(row, names, strict=False):
-            _draw(axis, lines, [key for key in own if key.removeprefix("eval_").split("@")[0] == name])
+            _draw(
+                axis, lines, [key for key in own if key.removeprefix("eval_").split("@")[0] == name]
+            )
             axis.set(title=f"{lines[0]['stage']}: {name}", xlabel="step", ylabel="loss")
     figure.tight_layout()
     figure.savefig(output / CURVES_FILE, dpi=120)
@@ -45,14 +52,27 @@ def plot(output: Path) -> Path:
 
 def _draw(axis: Any, lines: list[dict[str, Any]], keys: list[str]) -> None:
     """Draw one task's losses, a colour per ratio."""
-    ratios = sorted({key.split("@")[1] for key in keys}, key=lambda ratio: (ratio == "chunk", float(ratio) if ratio != "chunk" else 0.0))
+    ratios = sorted(
+        {key.split("@")[1] for key in keys},
+        key=lambda ratio: (ratio == "chunk", float(ratio) if ratio != "chunk" else 0.0),
+    )
     validated = any(key.startswith("eval_") for key in keys)
     for key in keys:
         points = [(line["step"], line[key]) for line in lines if key in line]
         ratio, held_out = key.split("@")[1], key.startswith("eval_")
-        style: dict[str, Any] = {"linewidth": 2, "marker": "."} if held_out or not validated else {"linewidth": 0.7, "alpha": 0.5}
-        label = f"ratio {ratio}" + (" (validation)" if held_out else "") if held_out or not validated else None
-        axis.plot(*zip(*points, strict=True), color=f"C{ratios.index(ratio) % 10}", label=label, **style)
+        style: dict[str, Any] = (
+            {"linewidth": 2, "marker": "."}
+            if held_out or not validated
+            else {"linewidth": 0.7, "alpha": 0.5}
+        )
+        label = (
+            f"ratio {ratio}" + (" (validation)" if held_out else "")
+            if held_out or not validated
+            else None
+        )
+        axis.plot(
+            *zip(*points, strict=True), color=f"C{ratios.index(ratio) % 10}", label=label, **style
+        )
     axis.grid(alpha=0.3)
     axis.legend(fontsize=6)
 

@@ -1,4 +1,6 @@
-"""The whole of what is differentiated, as one module, so that any wrapper (DDP, FSDP, DeepSpeed) sees a single forward pass."""
+"""The whole of what is differentiated, as one module, so that any wrapper (DDP, FSDP, DeepSpeed)
+sees a single forward pass.
+"""
 
 import copy
 from collections.abc import Iterator
@@ -27,7 +29,8 @@ class Objective(nn.Module):
         recipe: Loss form and weights.
     """
 
-    # Its loss is a batch's own, so that transformers' Trainer divides it by the number of batches of a step.
+    # Its loss is a batch's own, so that transformers' Trainer divides it by the number of batches
+    # of a step.
     accepts_loss_kwargs = False
 
     def __init__(self, model: E2LLMForCausalLM | PeftModel, recipe: Recipe) -> None:
@@ -37,9 +40,12 @@ class Objective(nn.Module):
         self.recipe = recipe
         self.stage: Stage = recipe.stages[0]
         self._states: Tensor | None = None
-        # Held in a list, so that it is no part of the module: it is never trained, sharded or saved.
+        # Held in a list, so that it is no part of the module: it is never trained, sharded or
+        # saved.
         self._untouched: list[nn.Module] = []
-        if recipe.keep_embedding and any("encoder" in stage.learning_rates for stage in recipe.stages):
+        if recipe.keep_embedding and any(
+            "encoder" in stage.learning_rates for stage in recipe.stages
+        ):
             self._untouched = [copy.deepcopy(plain_encoder(self.base)).requires_grad_(False).eval()]
             self.base.encoder.register_forward_hook(self._remember)
 
@@ -49,14 +55,21 @@ class Objective(nn.Module):
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     def forward(self, task: str, labels: Tensor | None = None, **inputs: Any) -> dict[str, Tensor]:
-        """Return `loss` to differentiate, and `total` over `n_items` to report, in the units of the task."""
+        """Return `loss` to differentiate, and `total` over `n_items` to report, in the units of the
+        task.
+        """
         tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
         if labels is not None:
             tensors["labels"] = labels
         loss = TASKS[task].loss(_Reader(self), tensors)
         n_parts = loss.n_items.clamp(min=1) if self.recipe.loss == "mean" else tensors["n_samples"]
         total = self.stage.tasks[task].weight * loss.total / n_parts
-        if self._untouched and self.training and "encoder" in self.stage.learning_rates and self._states is not None:
+        if (
+            self._untouched
+            and self.training
+            and "encoder" in self.stage.learning_rates
+            and self._states is not None
+        ):
             total = total + self.recipe.keep_embedding * self._embedding_drift(tensors)
         self._states = None
         return {"loss": total, "total": loss.total.detach(), "n_items": loss.n_items}
@@ -67,7 +80,9 @@ class Objective(nn.Module):
         for name, module in self.named_modules():
             if isinstance(module, nn.Dropout) and "lora_dropout" not in name:
                 module.p = 0.0
-            if isinstance(getattr(module, "attention_dropout", None), float):  # which most decoders hand to the attention function
+            if isinstance(
+                getattr(module, "attention_dropout", None), float
+            ):  # which most decoders hand to the attention function
                 module.attention_dropout = 0.0
         return self
 
@@ -75,14 +90,22 @@ class Objective(nn.Module):
         self._states = output.last_hidden_state
 
     def _embedding_drift(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return 1 - cosine between the sentence embedding and the untouched encoder's, averaged over some of the chunks."""
+        """Return 1 - cosine between the sentence embedding and the untouched encoder's, averaged
+        over some of the chunks.
+        """
         real = inputs["chunk_attention_mask"].any(-1)
-        ids, mask = (inputs[name][real][:DRIFT_CHUNKS] for name in ("chunk_input_ids", "chunk_attention_mask"))
+        ids, mask = (
+            inputs[name][real][:DRIFT_CHUNKS]
+            for name in ("chunk_input_ids", "chunk_attention_mask")
+        )
         (untouched,) = self._untouched
         with torch.no_grad():
             wanted = untouched.to(ids.device)(input_ids=ids, attention_mask=mask).last_hidden_state
         assert self._states is not None
-        own, wanted = (masked_mean(states.float(), mask.bool()) for states in (self._states[:DRIFT_CHUNKS], wanted))
+        own, wanted = (
+            masked_mean(states.float(), mask.bool())
+            for states in (self._states[:DRIFT_CHUNKS], wanted)
+        )
         return (1 - torch.cosine_similarity(own, wanted, dim=-1)).mean()
 
 
@@ -104,10 +127,13 @@ class _Reader:
         if not isinstance(self._objective.model, PeftModel):
             yield
             return
-        trained = [parameter for parameter in self._objective.parameters() if parameter.requires_grad]
+        trained = [
+            parameter for parameter in self._objective.parameters() if parameter.requires_grad
+        ]
         with self._objective.model.disable_adapter():
             yield
-        # PEFT lets gradients reach all LoRA when it is on again, also of what the stage does not train.
+        # PEFT lets gradients reach all LoRA when it is on again, also of what the stage does not
+        # train.
         self._objective.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_(True)

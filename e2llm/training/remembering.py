@@ -1,4 +1,6 @@
-"""Remember the states of chunks that a frozen encoder has read, so that each is read once in a stage."""
+"""Remember the states of chunks that a frozen encoder has read, so that each is read once in a
+stage.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,7 +9,8 @@ from torch import Tensor
 
 
 class RememberedStates:
-    """Chunk states by the chunk's token ids; the longest unused are forgotten where they would take more than `max_bytes`.
+    """Chunk states by the chunk's token ids; the longest unused are forgotten where they would take
+    more than `max_bytes`.
 
     Args:
         max_bytes: Bound of what is kept.
@@ -17,14 +20,20 @@ class RememberedStates:
         self.max_bytes, self.n_bytes = max_bytes, 0
         self._states: OrderedDict[bytes, Tensor] = OrderedDict()
 
-    def __call__(self, encode: Callable[[Tensor, Tensor], Tensor], input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def __call__(
+        self, encode: Callable[[Tensor, Tensor], Tensor], input_ids: Tensor, attention_mask: Tensor
+    ) -> Tensor:
         """Return the states of a batch of rows, of which `encode` reads those that are new.
 
         Shape:
-            input_ids, attention_mask (n_rows, chunk_len) -> (n_rows, chunk_len, d_enc); 0 on padding
+            input_ids, attention_mask (n_rows, chunk_len) -> (n_rows, chunk_len, d_enc); 0 on
+            padding
         """
         lengths = attention_mask.sum(1).tolist()
-        keys = [row[:length].cpu().numpy().tobytes() for row, length in zip(input_ids, lengths, strict=True)]
+        keys = [
+            row[:length].cpu().numpy().tobytes()
+            for row, length in zip(input_ids, lengths, strict=True)
+        ]
         own = {key: self._states[key] for key in keys if key in self._states}
         rows = [index for index, key in enumerate(keys) if key not in own]
         if rows:

@@ -1,4 +1,6 @@
-"""Run a recipe: stage after stage, each from the best checkpoint of the one before, and the trained pair at the end (paper section 3.2)."""
+"""Run a recipe: stage after stage, each from the best checkpoint of the one before, and the trained
+pair at the end (paper section 3.2).
+"""
 
 import ctypes
 import importlib
@@ -23,8 +25,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from e2llm.checks import check_choice
 from e2llm.errors import E2LLMError, UserError
-from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, assembling, bases
-from e2llm.model.modeling import LORA_TARGETS
+from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, devices
+from e2llm.model.assembling import assemble, set_defaults
+from e2llm.model.checkpoint import load_processor, load_trainable, save_pair
+from e2llm.model.lora import LORA_TARGETS, attach_lora, extend_lora, lora_layers, widen_lora
 from e2llm.pairs import find_pair
 from e2llm.training.attention import attend_in_float32, attend_packed, reads_packed
 from e2llm.training.collator import Collator
@@ -57,11 +61,13 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
 
     Args:
         recipe: What to train.
-        resume: Go on with an interrupted run in `recipe.output`; so does a process that torchrun starts again after a failure.
+        resume: Go on with an interrupted run in `recipe.output`; so does a process that torchrun
+            starts again after a failure.
         say: Takes one line at a time of what happens.
 
     Raises:
-        UserError: The output folder holds a run and `resume` is not set, or the recipe is not the one that the run began with.
+        UserError: The output folder holds a run and `resume` is not set, or the recipe is not the
+            one that the run began with.
         DivergedError: The loss is no longer a number; checkpoints stay.
         KeyboardInterrupt: The run was interrupted; a checkpoint has been written.
     """
@@ -85,7 +91,11 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
         checkpoint_gradients(objective)
     if recipe.compile:
         compile_layers(objective)
-    say(f"Training {sum(p.numel() for n, p in objective.named_parameters() if n in set(trained)):,} parameters on {_count(sources)}.")
+    say(
+        "Training "
+        f"{sum(p.numel() for n, p in objective.named_parameters() if n in set(trained)):,} "
+        f"parameters on {_count(sources)}."
+    )
     with interruptible() as interruption:
         for number, stage in enumerate(recipe.stages, 1):
             folder = stage_folder(output, number, stage)
@@ -94,7 +104,15 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
                 continue
             folder.mkdir(parents=True, exist_ok=True)
             run_stage(
-                objective, processor, recipe, stage, folder, sources, validation, trained, [interruption, LastStep(), Lines(folder, stage, say)]
+                objective,
+                processor,
+                recipe,
+                stage,
+                folder,
+                sources,
+                validation,
+                trained,
+                [interruption, LastStep(), Lines(folder, stage, say)],
             )
             if interruption.wanted:
                 raise KeyboardInterrupt
@@ -126,7 +144,9 @@ def run_stage(
     objective.stage = stage
     choose_trained(objective, recipe, stage)
     frozen = "encoder" not in stage.learning_rates
-    objective.base.remembered_states = RememberedStates() if recipe.remember_states and frozen else None
+    objective.base.remembered_states = (
+        RememberedStates() if recipe.remember_states and frozen else None
+    )
     seed = stage_seed(str(recipe.seed), stage.name)
     set_seed(seed)
     args = training_arguments(recipe, stage, folder)
@@ -137,9 +157,14 @@ def run_stage(
     n_cells = len(mixture.tasks) * len(ratios)
     size = min(stage.batch_size, recipe.validation_samples)
     n_validation = -(-recipe.validation_samples * n_cells // size)
-    equal = {name: replace(own, share=float(own.share > 0), batch_size=None) for name, own in stage.tasks.items()}
+    equal = {
+        name: replace(own, share=float(own.share > 0), batch_size=None)
+        for name, own in stage.tasks.items()
+    }
     alike = replace(stage, tasks=equal, ratios=ratios, batch_size=size, batch_positions=None)
-    held_out = Mixture(alike, validation, processor, n_validation, VALIDATION_SEED, curriculum=False)
+    held_out = Mixture(
+        alike, validation, processor, n_validation, VALIDATION_SEED, curriculum=False
+    )
     if stage.patience is not None:
         callbacks = [*callbacks, EarlyStoppingCallback(stage.patience)]
     collator = Collator(processor, reads_packed(objective.base.decoder))
@@ -147,8 +172,13 @@ def run_stage(
     checkpoint = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.state.global_step < stage.steps and not trainer.control.should_training_stop:
-        raise E2LLMError(f"stage {stage.name!r} ended at step {trainer.state.global_step} of {stage.steps}; go on with --resume.")
-    interrupted = any(isinstance(callback, Interruption) and callback.acted for callback in callbacks)
+        raise E2LLMError(
+            f"stage {stage.name!r} ended at step {trainer.state.global_step} of "
+            f"{stage.steps}; go on with --resume."
+        )
+    interrupted = any(
+        isinstance(callback, Interruption) and callback.acted for callback in callbacks
+    )
     if not interrupted:
         with writing(folder):
             trainer.save_model(str(folder))
@@ -159,16 +189,20 @@ def run_stage(
 
 
 def checkpoint_gradients(objective: Objective) -> None:
-    """Let both pretrained parts compute their layers again in the backward pass, in place of keeping what they put out."""
+    """Let both pretrained parts compute their layers again in the backward pass, in place of
+    keeping what they put out.
+    """
     for part in (objective.base.encoder, objective.base.decoder):
         part.gradient_checkpointing_enable({"use_reentrant": False})
         part.enable_input_require_grads()
 
 
 def compile_layers(objective: Objective, **options: Any) -> None:
-    """Compile the decoder's layers, which are alike, so that one is compiled for all; shapes stay free, `options` go to `torch.compile`.
+    """Compile the decoder's layers, which are alike, so that one is compiled for all; shapes stay
+    free, `options` go to `torch.compile`.
 
-    The encoder's are left alone: where hidden states of several layers are wanted, they are gathered in the middle of a layer.
+    The encoder's are left alone: where hidden states of several layers are wanted, they are
+    gathered in the middle of a layer.
     """
     for module in objective.base.decoder.modules():
         if isinstance(module, GradientCheckpointingLayer):
@@ -184,7 +218,9 @@ def mark_complete_stage(folder: Path) -> None:
 
 
 def keep_memory() -> None:
-    """Let glibc keep freed memory for the next batch: given back and fetched anew, its pages cost a third of the time on a CPU."""
+    """Let glibc keep freed memory for the next batch: given back and fetched anew, its pages cost a
+    third of the time on a CPU.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another system, another allocator
@@ -195,8 +231,8 @@ def keep_memory() -> None:
 
 def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     """Load the pair that a recipe names, with LoRA where it is to be trained."""
-    device = bases.default_device()
-    dtype = getattr(torch, recipe.dtype) if recipe.dtype else bases.default_dtype(device)
+    device = devices.default_device()
+    dtype = getattr(torch, recipe.dtype) if recipe.dtype else devices.default_dtype(device)
     options: dict[str, Any] = {"dtype": dtype}
     if recipe.quantize:
         options["quantization_config"] = _quantization(dtype)
@@ -205,10 +241,12 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     if name is not None:
         path = find_pair(str(name))
         config = E2LLMConfig.from_pretrained(path)
-        model: E2LLMForCausalLM | PeftModel = assembling.load_trainable(path, config, **options)
-        processor = assembling.load_processor(path, config)
+        model: E2LLMForCausalLM | PeftModel = load_trainable(path, config, **options)
+        processor = load_processor(path, config)
     else:
-        model, processor = assembling.assemble(fields.pop("encoder"), fields.pop("decoder"), **fields, **options)
+        model, processor = assemble(
+            fields.pop("encoder"), fields.pop("decoder"), **fields, **options
+        )
     modes = {"encoder": recipe.encoder, "decoder": recipe.decoder}
     trains = {part for stage in recipe.stages for part in stage.learning_rates}
     lora = [part for part in modes if part in trains and modes[part].mode == "lora"]
@@ -216,7 +254,7 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     alphas = {part: modes[part].alpha or 2 * ranks[part] for part in lora}
     if lora and not isinstance(model, PeftModel):
         targets = "|".join(_targets(model, part, modes[part].targets) for part in lora)
-        model = assembling.attach_lora(
+        model = attach_lora(
             model,
             rank=ranks[lora[-1]],
             alpha=int(alphas[lora[-1]]),
@@ -228,28 +266,35 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     elif isinstance(model, PeftModel):
         for part in lora:
             settings = modes[part]
-            if not assembling.lora_layers(model, part):
+            if not lora_layers(model, part):
                 targets = _targets(model.get_base_model(), part, settings.targets)
-                assembling.extend_lora(model, part, targets, ranks[part], alphas[part])
+                extend_lora(model, part, targets, ranks[part], alphas[part])
                 continue
             if named := settings.targets:
-                raise UserError(f"`{part}.targets` (={[*named]}): the LoRA of the pair to go on from has places of its own; leave it out.")
+                raise UserError(
+                    f"`{part}.targets` (={[*named]}): the LoRA of the pair to go on from has "
+                    "places of its own; leave it out."
+                )
             if settings.rank:
-                assembling.widen_lora(model, part, settings.rank)
+                widen_lora(model, part, settings.rank)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if name is not None:
-        assembling.set_defaults(base.config, processor, fields)
+        set_defaults(base.config, processor, fields)
     base.adapter.float()
     if device == "cpu" and dtype == torch.bfloat16:
         attend_in_float32(base.encoder)
-    if device == "cpu" and not recipe.compile:  # elsewhere a launch for every row costs more than the padding
+    if (
+        device == "cpu" and not recipe.compile
+    ):  # elsewhere a launch for every row costs more than the padding
         attend_packed(base.decoder)
     for part in trains & modes.keys():
         if modes[part].mode == "full":
             getattr(base, part).float()
     for module in model.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
-            module.cast_input_dtype_enabled = False  # autocast sees to it, without a copy in float32 of every input
+            module.cast_input_dtype_enabled = (
+                False  # autocast sees to it, without a copy in float32 of every input
+            )
     return model, processor
 
 
@@ -257,14 +302,19 @@ def _targets(model: E2LLMForCausalLM, part: str, names: tuple[str, ...] | None) 
     """Return the pattern of the linear layers of a part that LoRA reaches."""
     if names is None:
         return LORA_TARGETS.replace("(encoder|decoder)", part)
-    linear = {name.rpartition(".")[2] for name, module in model.get_submodule(part).named_modules() if re.fullmatch(LORA_TARGETS, f"{part}.{name}")}
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.get_submodule(part).named_modules()
+        if re.fullmatch(LORA_TARGETS, f"{part}.{name}")
+    }
     for name in names:
         check_choice(f"{part}.targets", name, sorted(linear))
     return rf"{part}\..*\.({'|'.join(names)})"
 
 
 def unshard(objective: Objective, keeps: bool) -> None:
-    """Put whole parameters, in main memory, where FSDP2 or DeepSpeed's ZeRO-3 left shards, so that they can be saved.
+    """Put whole parameters, in main memory, where FSDP2 or DeepSpeed's ZeRO-3 left shards, so that
+    they can be saved.
 
     All processes meet here; those that do not keep the weights drop them again at once.
     """
@@ -282,7 +332,9 @@ def unshard(objective: Objective, keeps: bool) -> None:
 
 
 def save(objective: Objective, processor: E2LLMProcessor, recipe: Recipe, folder: Path) -> None:
-    """Write the trained pair: adapter and LoRA beside the names of the bases, or every weight where a base was trained in full."""
+    """Write the trained pair: adapter and LoRA beside the names of the bases, or every weight where
+    a base was trained in full.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     objective.base.config.trained = True
@@ -294,8 +346,10 @@ def save(objective: Objective, processor: E2LLMProcessor, recipe: Recipe, folder
     if isinstance(model, PeftModel) and not objective.base.holds_bases(lora=False):
         model = model.merge_and_unload()
     with writing(folder):
-        assembling.save_pair(model, processor, temporary)
-        for weights in temporary.rglob("*.safetensors"):  # which safetensors makes for its owner alone
+        save_pair(model, processor, temporary)
+        for weights in temporary.rglob(
+            "*.safetensors"
+        ):  # which safetensors makes for its owner alone
             shutil.copymode(temporary / "config.json", weights)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
@@ -303,8 +357,12 @@ def save(objective: Objective, processor: E2LLMProcessor, recipe: Recipe, folder
 
 def training_arguments(recipe: Recipe, stage: Stage, folder: Path) -> TrainingArguments:
     """Turn a recipe and a stage into transformers' arguments; `recipe.trainer` has the last word."""
-    on_cpu = bases.default_device() == "cpu"
-    dtype = getattr(torch, recipe.dtype) if recipe.dtype else bases.default_dtype(bases.default_device())
+    on_cpu = devices.default_device() == "cpu"
+    dtype = (
+        getattr(torch, recipe.dtype)
+        if recipe.dtype
+        else devices.default_dtype(devices.default_device())
+    )
     schedule = {"constant": "constant_with_warmup"}.get(stage.schedule, stage.schedule)
     settings: dict[str, Any] = {
         "output_dir": str(folder),
@@ -342,7 +400,10 @@ def training_arguments(recipe: Recipe, stage: Stage, folder: Path) -> TrainingAr
         return TrainingArguments(**{**settings, **recipe.trainer})
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300].rstrip(".")
-        raise UserError(f"`trainer`: {reason}; name fields of transformers' TrainingArguments and values that they take.") from error
+        raise UserError(
+            f"`trainer`: {reason}; name fields of transformers' TrainingArguments and values "
+            "that they take."
+        ) from error
 
 
 class Interruption(TrainerCallback):
@@ -357,7 +418,9 @@ class Interruption(TrainerCallback):
         self.wanted = self.acted = False
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop after a checkpoint; several processes stop at the same step, whichever of them was asked first."""
+        """Stop after a checkpoint; several processes stop at the same step, whichever of them was
+        asked first.
+        """
         wanted = self.wanted
         if args.world_size > 1:
             flag = torch.tensor(float(wanted), device=args.device)
@@ -371,7 +434,9 @@ class Interruption(TrainerCallback):
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Turn the first Ctrl-C, or a request to end, into a checkpoint and a stop; a Ctrl-C after it stops at once."""
+    """Turn the first Ctrl-C, or a request to end, into a checkpoint and a stop; a Ctrl-C after it
+    stops at once.
+    """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
@@ -394,15 +459,23 @@ def interruptible() -> Iterator[Interruption]:
 def _meet_again() -> None:
     """Join the process group of processes that torchrun has started again.
 
-    torch would do so by itself, but torchrun's store still holds the addresses of the processes before, at which nobody answers any more.
+    torch would do so by itself, but torchrun's store still holds the addresses of the processes
+    before, at which nobody answers any more.
     """
-    if torch.distributed.is_initialized() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    if (
+        torch.distributed.is_initialized()
+        or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    ):
         return
     n_processes = int(os.environ["WORLD_SIZE"])
-    store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), n_processes, is_master=False)
+    store = torch.distributed.TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), n_processes, is_master=False
+    )
     own = torch.distributed.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-    backend = "cuda:nccl,cpu:gloo" if bases.default_device() == "cuda" else "gloo"
-    torch.distributed.init_process_group(backend, store=own, rank=int(os.environ["RANK"]), world_size=n_processes)
+    backend = "cuda:nccl,cpu:gloo" if devices.default_device() == "cuda" else "gloo"
+    torch.distributed.init_process_group(
+        backend, store=own, rank=int(os.environ["RANK"]), world_size=n_processes
+    )
 
 
 def _check(output: Path, recipe: Recipe, resume: bool) -> None:
@@ -411,22 +484,35 @@ def _check(output: Path, recipe: Recipe, resume: bool) -> None:
     if not file.exists():
         return
     if not resume:
-        raise UserError(f"`output` (={output}) holds a run already; add --resume to go on with it, or name another folder.")
+        raise UserError(
+            f"`output` (={output}) holds a run already; add --resume to go on with it, or "
+            "name another folder."
+        )
     try:
         old = json.loads(file.read_text(encoding="utf-8"))
         changed = recipe.difference(old)
     except (OSError, ValueError) as error:
-        raise UserError(f"`output` (={output}): {RECIPE_FILE} is damaged ({error}); name another folder.") from error
+        raise UserError(
+            f"`output` (={output}): {RECIPE_FILE} is damaged ({error}); name another folder."
+        ) from error
     if changed:
-        raise UserError(f"`output` (={output}) holds a run of another recipe ({'; '.join(changed[:5])}); change it back, or name another folder.")
+        raise UserError(
+            f"`output` (={output}) holds a run of another recipe ({'; '.join(changed[:5])}); "
+            "change it back, or name another folder."
+        )
 
 
 def _check_window(window: int | None, recipe: Recipe) -> None:
     for stage in recipe.stages:
-        if window is not None and stage.max_positions + stage.max_answer_tokens > window and set(stage.tasks) != {"alignment"}:
+        if (
+            window is not None
+            and stage.max_positions + stage.max_answer_tokens > window
+            and set(stage.tasks) != {"alignment"}
+        ):
             raise UserError(
-                f"`max_positions` (={stage.max_positions}) and `max_answer_tokens` (={stage.max_answer_tokens}) of stage {stage.name!r} are together "
-                f"more than the decoder's window of {window} positions; lower one of them."
+                f"`max_positions` (={stage.max_positions}) and `max_answer_tokens` "
+                f"(={stage.max_answer_tokens}) of stage {stage.name!r} are together more than "
+                f"the decoder's window of {window} positions; lower one of them."
             )
 
 
@@ -441,7 +527,9 @@ def _begin(output: Path, recipe: Recipe) -> None:
         temporary.write_text(json.dumps(recipe.as_dict(), indent=1) + "\n", encoding="utf-8")
         temporary.rename(file)
     except OSError as error:
-        raise UserError(f"`output` (={output}) cannot be written ({error.strerror}); name another folder.") from error
+        raise UserError(
+            f"`output` (={output}) cannot be written ({error.strerror}); name another folder."
+        ) from error
 
 
 def open_sources(recipe: Recipe) -> tuple[list[Source], list[Source]]:
@@ -453,17 +541,30 @@ def open_sources(recipe: Recipe) -> tuple[list[Source], list[Source]]:
 
 
 def choose_trained(objective: nn.Module, recipe: Recipe, stage: Stage) -> list[str]:
-    """Let gradients reach what the stage trains, and nothing else; return the names of those parameters."""
-    full = {part for part, settings in (("encoder", recipe.encoder), ("decoder", recipe.decoder)) if settings.mode == "full"}
+    """Let gradients reach what the stage trains, and nothing else; return the names of those
+    parameters.
+    """
+    full = {
+        part
+        for part, settings in (("encoder", recipe.encoder), ("decoder", recipe.decoder))
+        if settings.mode == "full"
+    }
     chosen = []
     for name, parameter in objective.named_parameters():
         part = part_of(name)
-        wanted = part in stage.learning_rates and ".original_module." not in name and (part == "adapter" or part in full or "lora_" in name)
+        wanted = (
+            part in stage.learning_rates
+            and ".original_module." not in name
+            and (part == "adapter" or part in full or "lora_" in name)
+        )
         parameter.requires_grad_(wanted and parameter.is_floating_point())
         if wanted:
             chosen.append(name)
     if nothing := set(stage.learning_rates) - {part_of(name) for name in chosen}:
-        raise UserError(f"`learning_rates.{min(nothing)}` of stage {stage.name!r} trains nothing of this pair: it has no LoRA there.")
+        raise UserError(
+            f"`learning_rates.{min(nothing)}` of stage {stage.name!r} trains nothing of this "
+            "pair: it has no LoRA there."
+        )
     return chosen
 
 
@@ -474,7 +575,12 @@ def _count(sources: Sequence[Source]) -> str:
 def _quantization(dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def _plot(output: Path, say: Callable[[str], None]) -> None:

@@ -1,4 +1,6 @@
-"""transformers' `Trainer` over our batches: losses per task and ratio, learning rates per part, checkpoints that hold what is trained."""
+"""transformers' `Trainer` over our batches: losses per task and ratio, learning rates per part,
+checkpoints that hold what is trained.
+"""
 
 import json
 import math
@@ -28,7 +30,8 @@ from e2llm.training.recipe import PARTS, Stage
 TRAINED_FILE = "trained.safetensors"
 COMPLETE_FILE = "complete"
 LOG_FILE = "log.jsonl"
-# The tasks whose validation loss alone decides the best checkpoint, where the stage has them (paper section 4.1).
+# The tasks whose validation loss alone decides the best checkpoint, where the stage has them (paper
+# section 4.1).
 REASONING = ("reasoning", "expanding", "dialogue", "recall", "distillation", "self-distillation")
 
 
@@ -37,7 +40,9 @@ class DivergedError(E2LLMError):
 
 
 class ItemTrainer(Trainer):
-    """transformers' `Trainer` over a data set whose items are batches already, with checkpoints that are whole or none."""
+    """transformers' `Trainer` over a data set whose items are batches already, with checkpoints
+    that are whole or none.
+    """
 
     def get_train_dataloader(self) -> DataLoader:
         """Return the items in their order; accelerate deals them to the processes."""
@@ -47,14 +52,23 @@ class ItemTrainer(Trainer):
             "prefetch_factor": self.args.dataloader_prefetch_factor,
         }
         assert self.train_dataset is not None
-        return self.accelerator.prepare(DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=self.data_collator, **options))
+        return self.accelerator.prepare(
+            DataLoader(
+                self.train_dataset,
+                batch_size=1,
+                shuffle=False,
+                collate_fn=self.data_collator,
+                **options,
+            )
+        )
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save a checkpoint; a mark in it, written last, says that it is whole."""
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         with writing(folder):
             super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()  # each process has a file of its own there: the state of its random numbers
+            # each process has a file of its own there: the state of its random numbers
+            self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 mark_complete(folder)
 
@@ -85,15 +99,35 @@ class StageTrainer(ItemTrainer):
         trained: list[str],
         callbacks: list[TrainerCallback],
     ) -> None:
-        self.stage, self.mixture, self.validation, self.trained = stage, mixture, validation, trained
+        self.stage, self.mixture, self.validation, self.trained = (
+            stage,
+            mixture,
+            validation,
+            trained,
+        )
         self._sums: dict[str, Tensor] = {}
-        self._keys = list(dict.fromkeys(f"{task}@{ratio}" for task in stage.tasks for ratio in stage.ratios))
+        self._keys = list(
+            dict.fromkeys(f"{task}@{ratio}" for task in stage.tasks for ratio in stage.ratios)
+        )
         self._n_positions, self._since_s = 0, time.perf_counter()
         self._read: list[str] = []  # what the step that runs has read
-        super().__init__(model=objective, args=args, train_dataset=mixture, eval_dataset=validation, data_collator=collator, callbacks=callbacks)
+        super().__init__(
+            model=objective,
+            args=args,
+            train_dataset=mixture,
+            eval_dataset=validation,
+            data_collator=collator,
+            callbacks=callbacks,
+        )
         self.remove_callback(PrinterCallback)  # `Lines` says it
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         """Return the batch's loss; stop where it is not a number, before the weights are touched."""
         outputs = model(**inputs)
         loss = outputs["loss"]
@@ -107,7 +141,9 @@ class StageTrainer(ItemTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """Stop where a gradient is not a number, before the weights are touched; float16's scaler passes such steps over by itself."""
+        """Stop where a gradient is not a number, before the weights are touched; float16's scaler
+        passes such steps over by itself.
+        """
         grad_norm = super()._get_grad_norm(model, grad_norm)
         if self.accelerator.scaler is None and not math.isfinite(grad_norm):
             raise self._diverged("gradient's norm", float(grad_norm), "; ".join(self._read))
@@ -117,19 +153,26 @@ class StageTrainer(ItemTrainer):
     def _diverged(self, what: str, value: float, read: str) -> "DivergedError":
         last = last_checkpoint(self.args.output_dir)
         return DivergedError(
-            f"the {what} is {value} at step {self.state.global_step + 1} ({read}); "
-            f"the last good checkpoint is {last or 'none yet'}: lower the learning rates or look at these samples, then --resume."
+            f"the {what} is {value} at step {self.state.global_step + 1} ({read}); the last "
+            f"good checkpoint is {last or 'none yet'}: lower the learning rates or look at "
+            "these samples, then --resume."
         )
 
-    def _count(self, sums: dict[str, Tensor], inputs: dict[str, Any], outputs: dict[str, Tensor]) -> None:
+    def _count(
+        self, sums: dict[str, Tensor], inputs: dict[str, Any], outputs: dict[str, Tensor]
+    ) -> None:
         key = f"{inputs['task']}@{inputs['ratio']}"
         add = torch.stack([outputs["total"].float(), outputs["n_items"].float()])
         sums[key] = sums[key] + add if key in sums else add
 
     def _means(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Average over the items of all processes: per task, and per task and ratio."""
-        precision = torch.float32 if self.args.device.type == "mps" else torch.float64  # which MPS does not know
-        table = torch.stack([sums.get(key, torch.zeros(2)).cpu() for key in self._keys]).to(self.args.device, precision)
+        precision = (
+            torch.float32 if self.args.device.type == "mps" else torch.float64
+        )  # which MPS does not know
+        table = torch.stack([sums.get(key, torch.zeros(2)).cpu() for key in self._keys]).to(
+            self.args.device, precision
+        )
         table = self.accelerator.reduce(table, "sum").cpu().double()
         per_task: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
         means = {}
@@ -137,43 +180,68 @@ class StageTrainer(ItemTrainer):
             per_task[key.split("@")[0]] += row
             if row[1] > 0:
                 means[key] = float(row[0] / row[1])
-        return {task: float(row[0] / row[1]) for task, row in per_task.items() if row[1] > 0} | means
+        return {
+            task: float(row[0] / row[1]) for task, row in per_task.items() if row[1] > 0
+        } | means
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add to the library's line the loss per task and ratio, positions per second and the time left."""
+        """Add to the library's line the loss per task and ratio, positions per second and the time
+        left.
+        """
         if "loss" in logs:
             seconds = time.perf_counter() - self._since_s
-            rate = self.accelerator.reduce(torch.tensor(float(self._n_positions), device=self.args.device), "sum").item() / seconds
+            rate = (
+                self.accelerator.reduce(
+                    torch.tensor(float(self._n_positions), device=self.args.device), "sum"
+                ).item()
+                / seconds
+            )
             logs |= {**self._means(self._sums), "positions_per_s": round(rate, 1)}
             self._sums, self._n_positions, self._since_s = {}, 0, time.perf_counter()
         super().log(logs, start_time)
 
-    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Return the validation loss per task and ratio, and `eval_decisive`, which the best checkpoint is chosen by."""
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Return the validation loss per task and ratio, and `eval_decisive`, which the best
+        checkpoint is chosen by.
+        """
         start_s = time.perf_counter()
         model = self.model_wrapped
         model.eval()
         sums: dict[str, Tensor] = {}
-        # Processes take turns. Each runs the model as often as the others, since all must meet where the model is sharded; what is one too many
-        # does not count.
-        turns = range(self.args.process_index, -(-len(self.validation) // self.args.world_size) * self.args.world_size, self.args.world_size)
+        # Processes take turns. Each runs the model as often as the others, since all must meet
+        # where the model is sharded; what is one too many does not count.
+        turns = range(
+            self.args.process_index,
+            -(-len(self.validation) // self.args.world_size) * self.args.world_size,
+            self.args.world_size,
+        )
         with torch.no_grad(), self.accelerator.autocast():
             for index in turns:
-                inputs = self._prepare_inputs(self.data_collator([self.validation[index % len(self.validation)]]))
+                inputs = self._prepare_inputs(
+                    self.data_collator([self.validation[index % len(self.validation)]])
+                )
                 outputs = model(**inputs)
                 if index < len(self.validation):
                     self._count(sums, inputs, outputs)
         model.train()
         means = self._means(sums)
-        decisive = [means[task] for task in self.stage.tasks if task in means and task in REASONING] or [
-            means[task] for task in self.stage.tasks if task in means
-        ]
+        decisive = [
+            means[task] for task in self.stage.tasks if task in means and task in REASONING
+        ] or [means[task] for task in self.stage.tasks if task in means]
         metrics = {f"eval_{name}": value for name, value in means.items()}
         metrics["eval_decisive"] = sum(decisive) / max(1, len(decisive))
-        metrics |= speed_metrics("eval", start_s - time.perf_counter() + time.time(), num_samples=len(self.validation))
+        metrics |= speed_metrics(
+            "eval", start_s - time.perf_counter() + time.time(), num_samples=len(self.validation)
+        )
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self._since_s += time.perf_counter() - start_s  # validation does not count against the pace of training
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        self._since_s += (
+            time.perf_counter() - start_s
+        )  # validation does not count against the pace of training
         return metrics
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -184,19 +252,31 @@ class StageTrainer(ItemTrainer):
             groups = [
                 {"params": own, "lr": self.stage.learning_rates[part], "name": part}
                 for part in PARTS
-                if (own := [tensor for name, tensor in self.model.named_parameters() if tensor.requires_grad and part_of(name) == part])
+                if (
+                    own := [
+                        tensor
+                        for name, tensor in self.model.named_parameters()
+                        if tensor.requires_grad and part_of(name) == part
+                    ]
+                )
             ]
             self.optimizer = kind(groups, **options)
         return self.optimizer
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None
+    ) -> None:
         """Save what the run trains, alone."""
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         state = self.model.state_dict() if state_dict is None else state_dict
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items() if name in set(self.trained)}
+        kept = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in state.items()
+            if name in set(self.trained)
+        }
         save_file(kept, folder / TRAINED_FILE, metadata={"format": "pt"})
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -223,20 +303,35 @@ class LastStep(TrainerCallback):
 
 
 class Lines(TrainerCallback):
-    """Write every line of the log to a file, from the step on at which training goes on, and say it."""
+    """Write every line of the log to a file, from the step on at which training goes on, and say
+    it.
+    """
 
     def __init__(self, folder: Path, stage: Stage, say: Any) -> None:
         self.file, self.stage, self.say = folder / LOG_FILE, stage, say
         self.start_s, self.first_step = time.perf_counter(), 0
 
-    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any
+    ) -> None:
         """Forget the lines after the checkpoint that training goes on from."""
         self.start_s, self.first_step = time.perf_counter(), state.global_step
         if state.is_world_process_zero and self.file.exists():
-            lines = [line for line in self.file.read_text(encoding="utf-8").splitlines() if _step_of(line) <= state.global_step]
+            lines = [
+                line
+                for line in self.file.read_text(encoding="utf-8").splitlines()
+                if _step_of(line) <= state.global_step
+            ]
             self.file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
-    def on_log(self, args: TrainingArguments, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: Any,
+        control: Any,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Write one line."""
         if not state.is_world_process_zero or logs is None:
             return
@@ -244,20 +339,31 @@ class Lines(TrainerCallback):
         done = max(1, state.global_step - self.first_step)
         left_s = seconds / done * (state.max_steps - state.global_step)
         with open(self.file, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": state.global_step, "stage": self.stage.name, **logs}) + "\n")
+            stream.write(
+                json.dumps({"step": state.global_step, "stage": self.stage.name, **logs}) + "\n"
+            )
         if "loss" in logs or "eval_decisive" in logs:
             self.say(self._line(state, logs, left_s))
 
     def _line(self, state: Any, logs: dict[str, float], left_s: float) -> str:
         head = f"{self.stage.name} {state.global_step}/{state.max_steps}"
-        losses = [f"{name.removeprefix('eval_')} {value:.3f}" for name, value in logs.items() if "@" in name]
+        losses = [
+            f"{name.removeprefix('eval_')} {value:.3f}"
+            for name, value in logs.items()
+            if "@" in name
+        ]
         if "eval_decisive" in logs:
             return f"{head} validation {logs['eval_decisive']:.4f}: {' '.join(losses)}"
-        return f"{head} {' '.join(losses)} | {logs.get('positions_per_s', 0):.0f} positions/s, {format_seconds(left_s)} left"
+        return (
+            f"{head} {' '.join(losses)} | {logs.get('positions_per_s', 0):.0f} positions/s, "
+            f"{format_seconds(left_s)} left"
+        )
 
 
 def is_main_process() -> bool:
-    """Tell whether this is the first of the processes that torchrun or accelerate started, or the only one."""
+    """Tell whether this is the first of the processes that torchrun or accelerate started, or the
+    only one.
+    """
     return int(os.environ.get("RANK", "0")) == 0
 
 
@@ -278,14 +384,20 @@ def load_trained(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         _, unexpected = model.load_state_dict(state, strict=False)
     except Exception as error:
         raise E2LLMError(
-            f"`{folder}` cannot be loaded ({' '.join(str(error).split())[:200]}); delete it to go on from the checkpoint before."
+            f"`{folder}` cannot be loaded ({' '.join(str(error).split())[:200]}); delete it "
+            "to go on from the checkpoint before."
         ) from error
     if unexpected:
-        raise E2LLMError(f"`{folder}` holds {unexpected[0]!r}, which the model has not; it is of another run: use another `output`.")
+        raise E2LLMError(
+            f"`{folder}` holds {unexpected[0]!r}, which the model has not; it is of another "
+            "run: use another `output`."
+        )
 
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
-    """Return the newest whole checkpoint of a stage; those that an interruption left half written are deleted."""
+    """Return the newest whole checkpoint of a stage; those that an interruption left half written
+    are deleted.
+    """
     found = []
     for path in Path(folder).glob("checkpoint-*"):
         if (path / COMPLETE_FILE).exists():
@@ -305,10 +417,15 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # torch's writer of zip files
+        if isinstance(error, RuntimeError) and "inline_container" not in str(
+            error
+        ):  # torch's writer of zip files
             raise
         reason = " ".join(str(error).split())[:200]
-        raise E2LLMError(f"`{folder}` cannot be written ({reason}); free some space, then --resume: what was whole before still is.") from error
+        raise E2LLMError(
+            f"`{folder}` cannot be written ({reason}); free some space, then --resume: what "
+            "was whole before still is."
+        ) from error
 
 
 def mark_complete(folder: Path) -> None:

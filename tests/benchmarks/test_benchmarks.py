@@ -1,4 +1,6 @@
-"""Benchmarks: samples are what they say, the same for the same seed, and data that is not there is told by name."""
+"""Benchmarks: samples are what they say, the same for the same seed, and data that is not there is
+told by name.
+"""
 
 import subprocess
 import sys
@@ -28,22 +30,35 @@ def test_every_benchmark_loads_and_the_same_seed_gives_the_same_samples(name, da
     assert all(sample.document and sample.question and sample.answers for sample in samples)
     assert set(benchmark.metrics) <= METRICS.keys()
     texts = [sample.document for sample in samples]
-    assert all(texts[place] == texts[place - 1] for place in range(1, len(texts)) if texts[place] in texts[:place]), "a document would be read twice"
+    assert all(
+        texts[place] == texts[place - 1]
+        for place in range(1, len(texts))
+        if texts[place] in texts[:place]
+    ), "a document would be read twice"
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_right_answer_scores_full_marks(name, data):
     benchmark = BENCHMARKS[name]
     for sample in benchmark.load("quick", 0, data):
-        right = " ".join(sample.answers) if {"needle", "match_all"} & set(benchmark.metrics) else sample.answers[0]
+        right = (
+            " ".join(sample.answers)
+            if {"needle", "match_all"} & set(benchmark.metrics)
+            else sample.answers[0]
+        )
         scores = measure(benchmark.metrics, right, sample.answers)
-        assert all(score == (10 if metric == "needle" else 100) or metric == "rouge2" for metric, score in scores.items()), scores
+        assert all(
+            score == (10 if metric == "needle" else 100) or metric == "rouge2"
+            for metric, score in scores.items()
+        ), scores
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_full_scale_is_all_of_the_data(name, data):
     samples = BENCHMARKS[name].load("full", 0, data)
-    assert len(samples) == N_DOCUMENTS[name] * (len(PARAGRAPHS["full"]) if name == "squad" else len(QUESTIONS))
+    assert len(samples) == N_DOCUMENTS[name] * (
+        len(PARAGRAPHS["full"]) if name == "squad" else len(QUESTIONS)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,33 +95,63 @@ def test_repeated_text_is_as_long_as_asked(n_chars):
 def test_needles_stand_once_at_their_depth_and_no_key_is_in_the_question(scale):
     samples = BENCHMARKS["needle"].load(scale, 0, Data())
     for sample in samples:
-        assert len(sample.answers) == sample.groups["needles"] == (needle.SEVERAL if sample.groups["depth"] is None else 1)
+        assert (
+            len(sample.answers)
+            == sample.groups["needles"]
+            == (needle.SEVERAL if sample.groups["depth"] is None else 1)
+        )
         for key in sample.answers:
             assert sample.document.count(key) == 1
             assert key not in sample.question
             if sample.groups["depth"] is not None:
-                assert abs(100 * sample.document.index(key) / len(sample.document) - sample.groups["depth"]) < 10
+                assert (
+                    abs(
+                        100 * sample.document.index(key) / len(sample.document)
+                        - sample.groups["depth"]
+                    )
+                    < 10
+                )
 
 
 def test_other_seeds_hide_other_keys():
-    keys = [{key for sample in BENCHMARKS["needle"].load("quick", seed, Data()) for key in sample.answers} for seed in (0, 1)]
+    keys = [
+        {
+            key
+            for sample in BENCHMARKS["needle"].load("quick", seed, Data())
+            for key in sample.answers
+        }
+        for seed in (0, 1)
+    ]
     assert not keys[0] & keys[1]
 
 
 def test_no_other_paragraph_holds_the_answer(data):
     for sample in BENCHMARKS["squad"].load("full", 0, data):
         texts = sample.document.split("\n\n")
-        assert min(sample.groups["paragraphs"], N_DOCUMENTS["squad"] - 1) <= len(texts) <= sample.groups["paragraphs"]
+        assert (
+            min(sample.groups["paragraphs"], N_DOCUMENTS["squad"] - 1)
+            <= len(texts)
+            <= sample.groups["paragraphs"]
+        )
         assert sum(answer in text for text in texts for answer in sample.answers[:1]) <= 1
 
 
-@pytest.mark.parametrize(("n_tokens", "bucket"), [(0, "0-6K"), (5_999, "0-6K"), (6_000, "6-12K"), (24_000, "24K+"), (100_000, "24K+")])
+@pytest.mark.parametrize(
+    ("n_tokens", "bucket"),
+    [(0, "0-6K"), (5_999, "0-6K"), (6_000, "6-12K"), (24_000, "24K+"), (100_000, "24K+")],
+)
 def test_buckets_are_those_of_the_paper(n_tokens, bucket):
     assert BENCHMARKS["qmsum"].bucket(n_tokens) == bucket
 
 
 def test_benchmarks_metrics_and_report_need_no_torch():
     code = (
-        "import sys, e2llm.benchmarks, e2llm.evaluation.report, e2llm.evaluation.plots; print('torch' in sys.modules, 'transformers' in sys.modules)"
+        "import sys, e2llm.benchmarks, e2llm.evaluation.report, e2llm.evaluation.plots; "
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False False\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "False False\n"
+    )

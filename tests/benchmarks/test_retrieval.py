@@ -1,4 +1,6 @@
-"""RULER's retrieval family: every value stands once in the text, and the question asks for all that belongs into the answer."""
+"""RULER's retrieval family: every value stands once in the text, and the question asks for all that
+belongs into the answer.
+"""
 
 import json
 import random
@@ -28,7 +30,11 @@ def make(name, n_tokens=2_000, seed=0, data=None):
 def test_a_reader_of_every_hidden_sentence_answers_the_question(name):
     document, question, answers = make(name)
     hidden = SENTENCE.findall(document)
-    asked = [key for _, key, _ in dict.fromkeys(hidden) if re.search(rf"(for|and|,) {re.escape(key)}[ ,]", question)]
+    asked = [
+        key
+        for _, key, _ in dict.fromkeys(hidden)
+        if re.search(rf"(for|and|,) {re.escape(key)}[ ,]", question)
+    ]
     assert len(set(asked)) == TASKS[name].n_asked
     assert sorted(answers) == sorted(value for _, key, value in hidden if key in asked)
     assert len(answers) == TASKS[name].n_asked * TASKS[name].n_values
@@ -39,19 +45,42 @@ def test_a_reader_of_every_hidden_sentence_answers_the_question(name):
 def test_keys_and_values_have_the_form_of_the_task_and_none_is_drawn_twice(name, task):
     document, _, _ = make(name)
     hidden = SENTENCE.findall(document)
-    assert all(re.fullmatch(FORMS[task.keys], key) and re.fullmatch(FORMS[task.values], value) for _, key, value in hidden)
+    assert all(
+        re.fullmatch(FORMS[task.keys], key) and re.fullmatch(FORMS[task.values], value)
+        for _, key, value in hidden
+    )
     assert {kind for kind, _, _ in hidden} == {task.values}
-    assert len({value for *_, value in hidden}) == len(hidden) == len({key for _, key, _ in hidden}) * task.n_values
+    assert (
+        len({value for *_, value in hidden})
+        == len(hidden)
+        == len({key for _, key, _ in hidden}) * task.n_values
+    )
     assert (len(hidden) == task.n_keys * task.n_values) == (task.haystack != "needles")
 
 
 @pytest.mark.parametrize(
     ("name", "head", "question"),
     [
-        ("niah-single-1", "A special magic number is hidden within", "What is the special magic number for "),
-        ("niah-single-3", "A special magic uuid is hidden within", "What is the special magic uuid for "),
-        ("niah-multivalue", "Some special magic numbers are hidden within", "What are all the special magic numbers for "),
-        ("niah-multiquery", "Some special magic numbers are hidden within", "What are all the special magic numbers for "),
+        (
+            "niah-single-1",
+            "A special magic number is hidden within",
+            "What is the special magic number for ",
+        ),
+        (
+            "niah-single-3",
+            "A special magic uuid is hidden within",
+            "What is the special magic uuid for ",
+        ),
+        (
+            "niah-multivalue",
+            "Some special magic numbers are hidden within",
+            "What are all the special magic numbers for ",
+        ),
+        (
+            "niah-multiquery",
+            "Some special magic numbers are hidden within",
+            "What are all the special magic numbers for ",
+        ),
     ],
 )
 def test_one_is_spoken_of_as_one_and_several_as_several(name, head, question):
@@ -69,8 +98,14 @@ def test_without_what_is_hidden_the_text_is_the_haystack(name, tmp_path):
     (tmp_path / BOOKS / "dev.jsonl").write_text(json.dumps({"id": "1", "text": text}))
     data = Data(tmp_path)
     document = make(name, data=data)[0].partition("\n")[2]
-    assert SENTENCE.sub("", document).split() == repeat(data.haystack()[1], 2_000 * CHARS_PER_TOKEN).split()
-    assert all(document[: match.start()].rstrip()[-1:] in ("", ".") for match in SENTENCE.finditer(document))
+    assert (
+        SENTENCE.sub("", document).split()
+        == repeat(data.haystack()[1], 2_000 * CHARS_PER_TOKEN).split()
+    )
+    assert all(
+        document[: match.start()].rstrip()[-1:] in ("", ".")
+        for match in SENTENCE.finditer(document)
+    )
 
 
 def test_noise_is_rulers_and_needles_hide_among_needles():
@@ -107,5 +142,7 @@ def test_the_score_is_the_share_of_the_values_and_an_answer_has_room_for_them(na
     benchmark = BENCHMARKS[name]
     (sample,) = benchmark.load("quick", 0, Data())
     some = f"They are {' and '.join(sample.answers[:1])}."
-    assert measure(benchmark.metrics, some, sample.answers) == {"match_all": 100 / len(sample.answers)}
+    assert measure(benchmark.metrics, some, sample.answers) == {
+        "match_all": 100 / len(sample.answers)
+    }
     assert len(" ".join(sample.answers)) < benchmark.longest_answer(sample) <= 128

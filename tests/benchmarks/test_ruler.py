@@ -1,4 +1,6 @@
-"""RULER's tasks: the answer is what a reader of the whole document would find, at the paper's settings."""
+"""RULER's tasks: the answer is what a reader of the whole document would find, at the paper's
+settings.
+"""
 
 import random
 import re
@@ -30,7 +32,9 @@ def test_variables_are_found_by_carrying_out_the_assignments(n_tokens):
     assert document.count("The grass is green.") == n_tokens // 25
 
 
-@pytest.mark.parametrize(("n_tokens", "often", "seldom"), [(1_000, 6, 1), (4_000, 30, 3), (64_000, 30, 3)])
+@pytest.mark.parametrize(
+    ("n_tokens", "often", "seldom"), [(1_000, 6, 1), (4_000, 30, 3), (64_000, 30, 3)]
+)
 def test_common_words_stand_30_times_and_the_others_three_times(n_tokens, often, seldom):
     document, _, answers = make("common-words", n_tokens)
     numbers, words = zip(*re.findall(r"(\d+)\. (\S+)", document), strict=True)
@@ -51,10 +55,14 @@ def test_where_the_vocabulary_ends_words_are_joined():
 def test_frequent_words_fall_as_the_square_of_their_rank():
     document, _, answers = make("frequent-words", 1_000)
     counts = Counter(word for word in document.split() if re.fullmatch(r"[a-z]{6}|\.\.\.", word))
-    # 500 words: 500 / 1.645 = 303.96 of the first rank, a quarter, a ninth and a sixteenth of that for the next.
+    # 500 words: 500 / 1.645 = 303.96 of the first rank, a quarter, a ninth and a sixteenth of that
+    # for the next.
     assert counts["..."] == 303
     assert [counts[answer] for answer in answers] == [75, 33, 18]
-    assert max(count for word, count in counts.items() if word not in (*answers, "...")) == 303.96 // 25
+    assert (
+        max(count for word, count in counts.items() if word not in (*answers, "..."))
+        == 303.96 // 25
+    )
     assert len(make("frequent-words", 4_000)[2]) == 3
 
 
@@ -65,7 +73,9 @@ def test_lengths_and_samples_are_those_of_the_paper_and_no_answer_is_in_the_ques
     assert LENGTHS["full"] == (4_000, 8_000, 16_000, 32_000, 64_000, 128_000)
     assert N_SAMPLES["full"] == 100
     assert all(answer not in sample.question for sample in quick for answer in sample.answers)
-    assert not {answer for sample in BENCHMARKS[name].load("quick", 1, Data()) for answer in sample.answers} & set(quick[0].answers)
+    assert not {
+        answer for sample in BENCHMARKS[name].load("quick", 1, Data()) for answer in sample.answers
+    } & set(quick[0].answers)
 
 
 def test_match_all_is_the_share_that_is_there_and_match_part_whether_any_is():

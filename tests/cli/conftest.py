@@ -1,4 +1,6 @@
-"""Every test of the command line has a home of its own; the pairs are made once, by the command line."""
+"""Every test of the command line has a home of its own; the pairs are made once, by the command
+line.
+"""
 
 import json
 import logging
@@ -31,7 +33,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[Path]:
-    """A folder that every user can reach, unlike pytest's own, with a tiny encoder and a tiny decoder."""
+    """A folder that every user can reach, unlike pytest's own, with a tiny encoder and a tiny
+    decoder.
+    """
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     tiny.make_encoder(folder / "encoder")
@@ -48,7 +52,18 @@ def make_pair(world: Path):
 
     def make(name: str, *options: object, **changes: object) -> Path:
         folder = world / name
-        result = run("pair", world / "encoder", world / "decoder", "-o", folder, "--chunk-chars", 120, "--dtype", "float32", *options)
+        result = run(
+            "pair",
+            world / "encoder",
+            world / "decoder",
+            "-o",
+            folder,
+            "--chunk-chars",
+            120,
+            "--dtype",
+            "float32",
+            *options,
+        )
         assert result.code == 0, result
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | changes))

@@ -1,4 +1,6 @@
-"""Run the command line: in this process where nothing but its words matter, in a process of its own where signals, limits and users do."""
+"""Run the command line: in this process where nothing but its words matter, in a process of its own
+where signals, limits and users do.
+"""
 
 import io
 import json
@@ -24,7 +26,12 @@ from tests.tiny import TEXT
 
 # A server that has imported everything forks each process: real processes, without 5 s for each.
 PROCESSES = multiprocessing.get_context("forkserver")
-PRELOADED = [__name__, "e2llm.answering", "transformers.models.bert.modeling_bert", "transformers.models.llama.modeling_llama"]
+PRELOADED = [
+    __name__,
+    "e2llm.pair",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.llama.modeling_llama",
+]
 NOBODY = 65534
 # Few tokens, and a precision in which no two of them tie.
 FEW = ("--max-new-tokens", 4, "--dtype", "float32")
@@ -53,7 +60,9 @@ class Result:
 
     @property
     def error(self) -> str:
-        """The message of a run that failed as it should: one line on standard error, and nothing else anywhere."""
+        """The message of a run that failed as it should: one line on standard error, and nothing
+        else anywhere.
+        """
         assert self.stdout == "", self
         assert self.stderr.startswith("e2llm: "), self
         assert self.stderr.endswith("\n"), self
@@ -75,8 +84,13 @@ class Result:
 
 def run(*argv: object, stdin: str | bytes = b"") -> Result:
     """Run `e2llm ARGV...` in this process."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors, write_through=True) for errors in ("strict", "backslashreplace"))
-    typed = io.TextIOWrapper(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin), encoding="utf-8")
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors, write_through=True)
+        for errors in ("strict", "backslashreplace")
+    )
+    typed = io.TextIOWrapper(
+        io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin), encoding="utf-8"
+    )
     with redirect_stdout(out), redirect_stderr(err), mock.patch.object(sys, "stdin", typed):
         code = _main(argv)
     return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))  # type: ignore[attr-defined]
@@ -84,7 +98,9 @@ def run(*argv: object, stdin: str | bytes = b"") -> Result:
 
 @dataclass(frozen=True)
 class Running:
-    """A run of the command line in a process of its own, with its three streams in files of `folder`."""
+    """A run of the command line in a process of its own, with its three streams in files of
+    `folder`.
+    """
 
     process: BaseProcess
     folder: Path
@@ -115,17 +131,27 @@ class Running:
         return file.read_bytes().decode("utf-8", "replace") if file.exists() else ""
 
 
-def start(folder: Path, *argv: object, prepare: Callable[..., None] | None = None, arguments: tuple = (), **streams: str) -> Running:
+def start(
+    folder: Path,
+    *argv: object,
+    prepare: Callable[..., None] | None = None,
+    arguments: tuple = (),
+    **streams: str,
+) -> Running:
     """Start `e2llm ARGV...` in a process of its own.
 
     Args:
         folder: An empty folder's name; it is made.
-        prepare: Called in the new process before the command line, with `arguments`; its name must be importable.
+        prepare: Called in the new process before the command line, with `arguments`; its name must
+            be importable.
         streams: Device files in the place of "stdin", "stdout", "stderr".
     """
     folder.mkdir()
     (folder / "stdin").touch()
-    process = PROCESSES.Process(target=_run_here, args=(argv, dict(os.environ), os.getcwd(), folder, prepare, arguments, streams))
+    process = PROCESSES.Process(
+        target=_run_here,
+        args=(argv, dict(os.environ), os.getcwd(), folder, prepare, arguments, streams),
+    )
     process.start()
     return Running(process, folder)
 
@@ -146,7 +172,9 @@ def limit_files(n_bytes: int) -> None:
 
 
 def become_nobody(*warm_up: object) -> None:
-    """Become a user without rights, after a first run: what this process imports late may lie where only its owner may read."""
+    """Become a user without rights, after a first run: what this process imports late may lie where
+    only its owner may read.
+    """
     run(*warm_up)
     if os.getuid() == 0:
         os.setuid(NOBODY)
@@ -159,8 +187,22 @@ def close_reader() -> None:
     os.dup2(writer, 1)
 
 
-def _run_here(argv: tuple, environ: dict, cwd: str, folder: Path, prepare: Callable[..., None] | None, arguments: tuple, streams: dict) -> None:
-    for number, (name, flags) in enumerate((("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY | os.O_CREAT), ("stderr", os.O_WRONLY | os.O_CREAT))):
+def _run_here(
+    argv: tuple,
+    environ: dict,
+    cwd: str,
+    folder: Path,
+    prepare: Callable[..., None] | None,
+    arguments: tuple,
+    streams: dict,
+) -> None:
+    for number, (name, flags) in enumerate(
+        (
+            ("stdin", os.O_RDONLY),
+            ("stdout", os.O_WRONLY | os.O_CREAT),
+            ("stderr", os.O_WRONLY | os.O_CREAT),
+        )
+    ):
         os.dup2(os.open(streams.get(name, folder / name), flags | os.O_NOCTTY), number)
     sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", errors="backslashreplace", buffering=1, closefd=False)
@@ -190,6 +232,14 @@ def write(path: Path, text: str = TEXT) -> Path:
 
 
 def stored_files(home: Path) -> list[str]:
-    """List what lies in the library of a home folder, temporary files included and the registry left out."""
+    """List what lies in the library of a home folder, temporary files included and the registry
+    left out.
+    """
     folder = home / "library"
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("registry.sqlite")) if folder.exists() else []
+    return (
+        sorted(
+            path.name for path in folder.iterdir() if not path.name.startswith("registry.sqlite")
+        )
+        if folder.exists()
+        else []
+    )

@@ -11,7 +11,12 @@ from tests.training import writing
 @pytest.fixture
 def recipe(world, tmp_path):
     """A recipe of one short stage, as a file."""
-    content = writing.recipe(world, writing.write_data(tmp_path / "training"), tmp_path / "base", writing.stage(steps=1, evaluate_every=1))
+    content = writing.recipe(
+        world,
+        writing.write_data(tmp_path / "training"),
+        tmp_path / "base",
+        writing.stage(steps=1, evaluate_every=1),
+    )
     content["pair"] |= {"encoder": str(world / "encoder"), "decoder": str(world / "decoder")}
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))

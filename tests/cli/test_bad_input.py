@@ -1,4 +1,6 @@
-"""Bad input: one line that says what is wrong and the way out; exit code 2 for the user's mistakes, 1 for failures; nothing stored."""
+"""Bad input: one line that says what is wrong and the way out; exit code 2 for the user's mistakes,
+1 for failures; nothing stored.
+"""
 
 import pytest
 
@@ -35,20 +37,30 @@ def test_a_file_in_another_encoding_is_read_when_that_is_named(pair, tmp_path):
     (tmp_path / "latin.txt").write_bytes("Üben in Köln. ".encode("latin-1") * 9)
     answered = run("ask", "latin.txt", "-m", pair, *Q, *FEW, "--encoding", "latin-1", "--json").json
     assert "Üben in Köln." in answered["expanded"][0]["text"]
-    assert "not a text encoding" in run("ask", "latin.txt", "-m", pair, *Q, "--encoding", "latin-one").mistake
+    assert (
+        "not a text encoding"
+        in run("ask", "latin.txt", "-m", pair, *Q, "--encoding", "latin-one").mistake
+    )
 
 
 def test_a_pdf_without_pages_or_with_a_password_is_refused(pair, tmp_path):
     write_pdf(tmp_path / "none.pdf", [])
     write_pdf(tmp_path / "scan.pdf", [""])
     write_pdf(tmp_path / "secret.pdf", ["hidden"], password="secret")
-    for name, words in (("none.pdf", "has no pages"), ("scan.pdf", "ocrmypdf"), ("secret.pdf", "is encrypted")):
+    for name, words in (
+        ("none.pdf", "has no pages"),
+        ("scan.pdf", "ocrmypdf"),
+        ("secret.pdf", "is encrypted"),
+    ):
         assert words in run("ask", name, "-m", pair, *Q).mistake
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "missing/folder/file.pdf", "x" * 5000, ""])
 def test_a_file_that_is_missing_may_have_been_meant_as_a_stored_document(pair, name):
-    assert "or name a stored document (`e2llm library list`)" in run("ask", name, "-m", pair, *Q).mistake
+    assert (
+        "or name a stored document (`e2llm library list`)"
+        in run("ask", name, "-m", pair, *Q).mistake
+    )
 
 
 def test_a_directory_points_to_its_files(pair, tmp_path):
@@ -105,13 +117,18 @@ def test_a_blank_question_is_refused(pair, town, question):
         ("--device", "cuda:99", "`device` (='cuda:99')"),
     ],
 )
-def test_an_option_out_of_range_names_its_value_before_anything_is_read(pair, town, home, option, value, words):
+def test_an_option_out_of_range_names_its_value_before_anything_is_read(
+    pair, town, home, option, value, words
+):
     assert words in run("ask", town, "-m", pair, *Q, option, value).mistake
     assert not home.exists()
 
 
 def test_a_window_of_chunks_that_overlap_is_refused(pair, town):
-    assert "set the overlap to 0" in run("ask", town, "-m", pair, *Q, "--window", 2, "--overlap-chars", 10).mistake
+    assert (
+        "set the overlap to 0"
+        in run("ask", town, "-m", pair, *Q, "--window", 2, "--overlap-chars", 10).mistake
+    )
 
 
 # Compressed documents
@@ -150,12 +167,16 @@ def test_a_compressed_document_that_is_missing_or_a_folder_is_refused(pair, tmp_
         assert name in run("show", name).mistake
 
 
-def test_a_document_of_another_pair_is_refused_and_its_text_is_not_read_instead(pair, other, compressed, town, tmp_path):
+def test_a_document_of_another_pair_is_refused_and_its_text_is_not_read_instead(
+    pair, other, compressed, town, tmp_path
+):
     assert "was compressed by another model" in run("ask", compressed, "-m", other, *Q).mistake
     run("compress", town, "-m", pair, "--name", "kept")
     assert "was compressed by another model" in run("ask", "kept", "-m", other, *Q).mistake
     fresh = write(tmp_path / "fresh.txt", TEXT * 2)
-    assert "was compressed by another model" in run("ask", fresh, compressed, "-m", other, *Q).mistake
+    assert (
+        "was compressed by another model" in run("ask", fresh, compressed, "-m", other, *Q).mistake
+    )
 
 
 def test_two_pairs_keep_documents_of_the_same_file_side_by_side(pair, other, town):
@@ -166,7 +187,9 @@ def test_two_pairs_keep_documents_of_the_same_file_side_by_side(pair, other, tow
         assert "read before" in run("ask", "town.txt", "-m", folder, *Q, *FEW).said
 
 
-def test_a_damaged_stored_document_is_read_again_from_its_file_and_named_where_that_is_gone(pair, town, home):
+def test_a_damaged_stored_document_is_read_again_from_its_file_and_named_where_that_is_gone(
+    pair, town, home
+):
     run("compress", town, "-m", pair)
     (file,) = stored_files(home)
     whole = (home / "library" / file).read_bytes()

@@ -27,7 +27,11 @@ def test_several_files_are_stored_each_under_its_name(pair, tmp_path):
     files = [write(tmp_path / f"{name}.txt", TEXT + name) for name in "abc"]
     results = run("compress", *files, "-m", pair, "--json").stdout.splitlines()
     assert len(results) == 3
-    assert [entry["name"] for entry in run("library", "list", "--json").json] == ["a.txt", "b.txt", "c.txt"]
+    assert [entry["name"] for entry in run("library", "list", "--json").json] == [
+        "a.txt",
+        "b.txt",
+        "c.txt",
+    ]
 
 
 def test_standard_input_is_compressed_and_asked_by_its_name(pair):
@@ -37,9 +41,22 @@ def test_standard_input_is_compressed_and_asked_by_its_name(pair):
 
 def test_json_is_one_object_with_key_and_sizes(pair, town, home):
     facts = run("compress", town, "-m", pair, "--ratio", 4, "--json").json
-    assert set(facts) == {"name", "key", "n_tokens", "n_soft", "n_chunks", "ratio", "ratio_asked", "compress_s"}
+    assert set(facts) == {
+        "name",
+        "key",
+        "n_tokens",
+        "n_soft",
+        "n_chunks",
+        "ratio",
+        "ratio_asked",
+        "compress_s",
+    }
     document = CompressedDocument.load(home / "library" / f"{facts['key']}.e2llm")
-    assert (facts["name"], facts["n_tokens"], facts["n_soft"]) == ("town.txt", document.n_tokens, document.n_soft)
+    assert (facts["name"], facts["n_tokens"], facts["n_soft"]) == (
+        "town.txt",
+        document.n_tokens,
+        document.n_soft,
+    )
     assert (facts["ratio"], facts["ratio_asked"]) == (document.ratio_got, 4)
 
 
@@ -54,7 +71,11 @@ def test_output_writes_a_file_in_place_of_the_library(pair, town, tmp_path, home
 def test_a_name_is_given_to_what_is_stored_already_too(pair, town, stored):
     if stored:
         run("compress", town, "-m", pair)
-    assert run("compress", town, "-m", pair, "--name", "report").said.splitlines()[-1].startswith("report: ")
+    assert (
+        run("compress", town, "-m", pair, "--name", "report")
+        .said.splitlines()[-1]
+        .startswith("report: ")
+    )
     assert "read before" in run("ask", "report", "-m", pair, "-q", "Who?", *FEW).said
 
 
@@ -68,11 +89,16 @@ def test_of_several_texts_of_one_name_the_one_compressed_last_is_asked(pair, tow
 def test_of_a_text_that_has_grown_only_the_tail_is_read(pair, town):
     run("compress", town, "-m", pair)
     write(town, TEXT * 2)
-    assert run("compress", town, "-m", pair).said.startswith(f"Reading town.txt: {len(TEXT)} new characters")
+    assert run("compress", town, "-m", pair).said.startswith(
+        f"Reading town.txt: {len(TEXT)} new characters"
+    )
 
 
 def test_a_ratio_that_cannot_be_reached_is_explained(pair, town):
-    assert "asked for 500 text tokens per soft token" in run("compress", town, "-m", pair, "--ratio", 500).said
+    assert (
+        "asked for 500 text tokens per soft token"
+        in run("compress", town, "-m", pair, "--ratio", 500).said
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +114,9 @@ def test_a_ratio_that_cannot_be_reached_is_explained(pair, town):
         (["second.txt", "--name", "both"], "`--name` goes with one file, and 2 are given"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_before_it_is_read(pair, town, tmp_path, home, options, words):
+def test_what_cannot_be_kept_is_refused_before_it_is_read(
+    pair, town, tmp_path, home, options, words
+):
     write(tmp_path / "second.txt")
     (tmp_path / "folder.e2llm").mkdir()
     assert words in run("compress", town, *options, "-m", pair).mistake
@@ -96,11 +124,15 @@ def test_what_cannot_be_kept_is_refused_before_it_is_read(pair, town, tmp_path, 
     assert not (tmp_path / "kept.e2llm").exists()
 
 
-def test_a_document_larger_than_the_librarys_limit_is_an_error_and_still_answered_about(pair, town, home):
+def test_a_document_larger_than_the_librarys_limit_is_an_error_and_still_answered_about(
+    pair, town, home
+):
     run("library", "limit", "100")
     result = run("compress", town, "-m", pair)
     assert result.code == 2
-    assert result.stderr.splitlines()[-1].startswith("e2llm: `max_bytes` (=100): 'town.txt' alone takes ")
+    assert result.stderr.splitlines()[-1].startswith(
+        "e2llm: `max_bytes` (=100): 'town.txt' alone takes "
+    )
     asked = run("ask", town, "-m", pair, "-q", "Who?", *FEW)
     assert "'town.txt' is not stored" in asked.said
     assert asked.stdout.strip()

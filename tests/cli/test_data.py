@@ -5,8 +5,8 @@ import json
 import pytest
 
 from e2llm import E2LLM
-from e2llm.methods.full_text import BaseFullText
-from e2llm.model.assembling import load_processor
+from e2llm.methods.bounds.full_text import BaseFullText
+from e2llm.model.checkpoint import load_processor
 from e2llm.model.configuration import E2LLMConfig
 from tests.cli.running import FEW, run
 from tests.training.data.writing import questions, shared, texts, write_lines
@@ -32,23 +32,44 @@ def test_lengths_are_in_the_decoders_tokens_and_every_document_counts_once(pair,
     facts = run("data", "check", path, "-m", pair, "--max-tokens", 4, "--json").json
     (source,) = facts["sources"]
     lengths = {
-        "documents": [len(processor.text_ids(text)) for text in {record["context"] for record in questions()}],
+        "documents": [
+            len(processor.text_ids(text)) for text in {record["context"] for record in questions()}
+        ],
         "questions": [len(processor.text_ids(record["question"])) for record in questions()],
-        "answers": [len(processor.text_ids(answer)) for record in questions() for answer in record["answers"]],
+        "answers": [
+            len(processor.text_ids(answer))
+            for record in questions()
+            for answer in record["answers"]
+        ],
     }
     assert {what: (tokens["min"], tokens["max"]) for what, tokens in source["tokens"].items()} == {
         what: (min(tokens), max(tokens)) for what, tokens in lengths.items()
     }
-    assert source["n_truncated"] == {what: sum(n > 4 for n in lengths[what]) for what in ("documents", "answers")}
-    assert (source["name"], source["kind"], source["n_records"], source["n_documents"], source["n_bad"]) == ("town", "question", 12, 4, 0)
+    assert source["n_truncated"] == {
+        what: sum(n > 4 for n in lengths[what]) for what in ("documents", "answers")
+    }
+    assert (
+        source["name"],
+        source["kind"],
+        source["n_records"],
+        source["n_documents"],
+        source["n_bad"],
+    ) == ("town", "question", 12, 4, 0)
 
 
 def test_several_sources_are_told_apart_in_one_object(pair, tmp_path):
-    paths = [write_lines(tmp_path / "a.jsonl", texts()), write_lines(tmp_path / "b.jsonl", questions())]
+    paths = [
+        write_lines(tmp_path / "a.jsonl", texts()),
+        write_lines(tmp_path / "b.jsonl", questions()),
+    ]
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "one.txt").write_text("One [document].")
-    facts = run("data", "check", *paths, tmp_path / "c", "-m", pair, "--limit", 3, "--samples", 1, "--json").json
-    assert [(source["name"], source["kind"], source["n_records"]) for source in facts["sources"]] == [
+    facts = run(
+        "data", "check", *paths, tmp_path / "c", "-m", pair, "--limit", 3, "--samples", 1, "--json"
+    ).json
+    assert [
+        (source["name"], source["kind"], source["n_records"]) for source in facts["sources"]
+    ] == [
         ("a", "text", 3),
         ("b", "question", 3),
         ("c", "text", 1),
@@ -70,7 +91,13 @@ def test_bad_records_are_refused_each_in_a_line_with_its_place_and_the_count(pai
     result = run("data", "check", path, "-m", pair)
     assert result.code == 2
     *errors, last = result.stderr.splitlines()
-    assert [error.split(f"`{path}`, line ")[1].split()[0].rstrip(":") for error in errors] == ["4", "5", "6", "7", "8"]
+    assert [error.split(f"`{path}`, line ")[1].split()[0].rstrip(":") for error in errors] == [
+        "4",
+        "5",
+        "6",
+        "7",
+        "8",
+    ]
     assert last == "e2llm: 7 of 10 records are empty or malformed; mend them or leave them out."
     assert result.stdout.startswith("a: 10 text records, 3 documents, 7 malformed\n")
 
@@ -117,10 +144,14 @@ def test_a_teacher_answers_questions_as_the_decoder_does_that_reads_the_text(pai
     assert result.said == "taught.jsonl: 3 answered.\n"
     taught = [json.loads(line) for line in (tmp_path / "taught.jsonl").read_text().splitlines()]
     fields = ("id", "context", "question", "source")
-    assert [[record[name] for name in fields] for record in taught] == [[record[name] for name in fields] for record in questions(3)]
+    assert [[record[name] for name in fields] for record in taught] == [
+        [record[name] for name in fields] for record in questions(3)
+    ]
     ceiling = BaseFullText(E2LLM.from_pretrained(str(pair), dtype="float32"))
     for record in taught:
-        assert record["answers"] == [ceiling.answer(ceiling.read(record["context"]), record["question"], 4).text]
+        assert record["answers"] == [
+            ceiling.answer(ceiling.read(record["context"]), record["question"], 4).text
+        ]
     assert run("data", "check", "taught.jsonl", "-m", pair).said == ""
 
 
@@ -136,8 +167,13 @@ def test_answering_goes_on_where_it_was_cut(pair, tmp_path):
 
 
 def test_a_document_beyond_the_window_is_left_out_and_counted(pair, tmp_path):
-    path = write_lines(tmp_path / "town.jsonl", [questions(1)[0] | {"context": "river " * 9000}, *questions(2)])
-    assert run("data", "answer", path, "-m", pair, "-o", "taught.jsonl", *FEW).said == "taught.jsonl: 2 answered, 1 too long.\n"
+    path = write_lines(
+        tmp_path / "town.jsonl", [questions(1)[0] | {"context": "river " * 9000}, *questions(2)]
+    )
+    assert (
+        run("data", "answer", path, "-m", pair, "-o", "taught.jsonl", *FEW).said
+        == "taught.jsonl: 2 answered, 1 too long.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,28 @@ def test_evaluate_then_report(trained, data, tmp_path):
     first = run("evaluate", *arguments, "-o", "results")
     assert "8 cells measured, 0 could not run." in first.said
     assert first.stdout == ""
-    assert "0 cells measured, 0 could not run, 8 were there." in run("evaluate", *arguments, "-o", "results").said
+    assert (
+        "0 cells measured, 0 could not run, 8 were there."
+        in run("evaluate", *arguments, "-o", "results").said
+    )
     assert "index.html" in run("report", "results", "-o", "report").said
     assert "e2llm:ratio=16:expand=0" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_benchmark_without_data_is_named_and_ends_with_code_3(trained, data):
-    result = run("evaluate", "--model", trained, "--methods", "no-document", "--benchmarks", "quality,qmsum", "--data", data, "-o", "results")
+    result = run(
+        "evaluate",
+        "--model",
+        trained,
+        "--methods",
+        "no-document",
+        "--benchmarks",
+        "quality,qmsum",
+        "--data",
+        data,
+        "-o",
+        "results",
+    )
     assert result.code == 3
     assert "quality could not be had: no folder quality with dev.jsonl" in result.stderr
     assert "cells measured" in result.stderr

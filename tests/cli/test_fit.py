@@ -16,8 +16,8 @@ def data(tmp_path_factory) -> Path:
 
 
 def test_a_rival_is_fitted_goes_on_and_is_found_by_its_weights(pair, data, tmp_path):
-    from e2llm.answering import E2LLM
     from e2llm.methods import make_method
+    from e2llm.pair import E2LLM
 
     argv = (
         "fit",
@@ -37,7 +37,9 @@ def test_a_rival_is_fitted_goes_on_and_is_found_by_its_weights(pair, data, tmp_p
     assert "2/2 validation " in said
     assert "1/2 loss " in said
     assert f'--methods "clex:factor=4:weights={tmp_path / "run"}"' in said
-    method = make_method(f"clex:factor=4:weights={tmp_path / 'run'}", E2LLM.from_pretrained(pair, dtype="float32"))
+    method = make_method(
+        f"clex:factor=4:weights={tmp_path / 'run'}", E2LLM.from_pretrained(pair, dtype="float32")
+    )
     assert method.trained()
     assert "Fitted: " in run(*argv, "--steps", 2, "--resume").said, "what is done stays"
     assert "holds a run already; add --resume" in run(*argv, "--steps", 2).stderr
@@ -54,7 +56,19 @@ def test_a_rival_is_fitted_goes_on_and_is_found_by_its_weights(pair, data, tmp_p
     ],
 )
 def test_a_mistake_is_one_line(pair, data, tmp_path, method, source, words):
-    result = run("fit", method, "-m", pair, "--source", data / source, *SMALL, "--steps", 1, "-o", tmp_path / "run")
+    result = run(
+        "fit",
+        method,
+        "-m",
+        pair,
+        "--source",
+        data / source,
+        *SMALL,
+        "--steps",
+        1,
+        "-o",
+        tmp_path / "run",
+    )
     assert words in result.mistake
     assert not (tmp_path / "run").exists()
 
@@ -62,5 +76,18 @@ def test_a_mistake_is_one_line(pair, data, tmp_path, method, source, words):
 def test_a_wrong_number_is_told_by_name(pair, data, tmp_path):
     assert (
         "`learning_rate`"
-        in run("fit", "clex", "-m", pair, "--source", data / "questions.jsonl", "--steps", 1, "--learning-rate", 0, "-o", tmp_path / "run").mistake
+        in run(
+            "fit",
+            "clex",
+            "-m",
+            pair,
+            "--source",
+            data / "questions.jsonl",
+            "--steps",
+            1,
+            "--learning-rate",
+            0,
+            "-o",
+            tmp_path / "run",
+        ).mistake
     )

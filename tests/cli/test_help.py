@@ -13,20 +13,50 @@ import e2llm
 from e2llm.cli import app
 from tests.cli.running import run
 
-VERBS = ["ask", "compress", "pair", "show", "models", "merge", "train", "data", "fit", "evaluate", "report", "ablate", "library"]
+VERBS = [
+    "ask",
+    "compress",
+    "pair",
+    "show",
+    "models",
+    "merge",
+    "train",
+    "data",
+    "fit",
+    "evaluate",
+    "report",
+    "ablate",
+    "library",
+]
 HEAVY = ("torch", "transformers", "peft", "numpy", "safetensors")
 
 
 def test_help_imports_neither_torch_nor_transformers():
     environ = {**os.environ, "PYTHONPATH": str(Path(e2llm.__file__).parents[1])}
-    code = f"import sys\nfrom e2llm.cli import main\ntry: main()\nfinally: print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
-    result = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True, env=environ)
+    code = (
+        "import sys\nfrom e2llm.cli import main\ntry: main()\nfinally: print([name for name in "
+        f"{HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environ,
+    )
     assert result.stderr == "[]\n"
     assert all(verb in result.stdout for verb in VERBS)
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS), *(["library", verb] for verb in ("list", "rename", "delete", "limit"))])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        [],
+        *([verb] for verb in VERBS),
+        *(["library", verb] for verb in ("list", "rename", "delete", "limit")),
+    ],
+)
 def test_every_verb_explains_itself(verb, option):
     result = run(*verb, option)
     assert (result.code, result.stderr) == (0, "")

@@ -28,18 +28,27 @@ def test_the_list_names_every_document_with_its_sizes(three):
     assert result.said.startswith("3 documents, ")
     entries = run("library", "list", "--json").json
     assert [entry["name"] for entry in entries] == ["a.txt", "b.txt", "c.txt"]
-    assert all(line.startswith(entry["key"][:12]) for line, entry in zip(lines, entries, strict=True))
+    assert all(
+        line.startswith(entry["key"][:12]) for line, entry in zip(lines, entries, strict=True)
+    )
 
 
 def test_a_renamed_document_is_asked_by_its_new_name(three, pair):
     assert "report [x]" in run("library", "rename", "a.txt", "report [x]").stdout
     assert "[report [x]: " in run("ask", "report [x]", "-m", pair, "-q", "Who?", *FEW).said
-    assert [entry["name"] for entry in run("library", "list", "--json").json] == ["b.txt", "c.txt", "report [x]"]
+    assert [entry["name"] for entry in run("library", "list", "--json").json] == [
+        "b.txt",
+        "c.txt",
+        "report [x]",
+    ]
 
 
 def test_deleted_documents_are_gone_and_their_files_stay(three, tmp_path, home):
     key = run("library", "list", "--json").json[1]["key"]
-    assert run("library", "delete", "a.txt", key[:10]).said == f"a.txt: 1 deleted.\n{key[:10]}: 1 deleted.\n"
+    assert (
+        run("library", "delete", "a.txt", key[:10]).said
+        == f"a.txt: 1 deleted.\n{key[:10]}: 1 deleted.\n"
+    )
     assert [entry["name"] for entry in run("library", "list", "--json").json] == ["c.txt"]
     assert len(stored_files(home)) == 1
     assert (tmp_path / "a.txt").exists()
@@ -73,7 +82,13 @@ def test_a_name_must_be_one_line(three):
     assert "must be one line" in run("library", "rename", "a.txt", "two\nlines").mistake
 
 
-def test_a_file_in_the_place_of_the_library_is_an_error_of_one_line(tmp_path, monkeypatch, town, pair):
+def test_a_file_in_the_place_of_the_library_is_an_error_of_one_line(
+    tmp_path, monkeypatch, town, pair
+):
     monkeypatch.setenv("E2LLM_HOME", str(write(tmp_path / "file")))
-    for argv in (["library", "list"], ["compress", town, "-m", pair], ["ask", town, "-m", pair, "-q", "Who?"]):
+    for argv in (
+        ["library", "list"],
+        ["compress", town, "-m", pair],
+        ["ask", town, "-m", pair, "-q", "Who?"],
+    ):
         assert "the library cannot be" in run(*argv).failure

@@ -18,11 +18,33 @@ Q = ("-q", "Who approved the budget?")
 
 @pytest.mark.parametrize(
     ("adapter", "pooling"),
-    [("linear", None), ("linear", "cls"), ("mlp", None), ("mlp", "attention"), ("mlp", "tokens"), ("vpma", None), ("vpma", "mean")],
+    [
+        ("linear", None),
+        ("linear", "cls"),
+        ("mlp", None),
+        ("mlp", "attention"),
+        ("mlp", "tokens"),
+        ("vpma", None),
+        ("vpma", "mean"),
+    ],
 )
-def test_every_adapter_and_pooling_makes_a_pair_that_answers(world, town, tmp_path, adapter, pooling):
-    made = run("pair", world / "encoder", world / "decoder", "-o", "made", "--adapter", adapter, *(["--pooling", pooling] if pooling else []))
-    assert f"an untrained pair, adapter {adapter} over {pooling or ('tokens' if adapter == 'vpma' else 'mean')} with " in made.said
+def test_every_adapter_and_pooling_makes_a_pair_that_answers(
+    world, town, tmp_path, adapter, pooling
+):
+    made = run(
+        "pair",
+        world / "encoder",
+        world / "decoder",
+        "-o",
+        "made",
+        "--adapter",
+        adapter,
+        *(["--pooling", pooling] if pooling else []),
+    )
+    assert (
+        f"an untrained pair, adapter {adapter} over "
+        f"{pooling or ('tokens' if adapter == 'vpma' else 'mean')} with " in made.said
+    )
     assert run("ask", town, "-m", "made", *Q, *FEW, "--expand", 0).code == 0
 
 
@@ -30,27 +52,41 @@ def test_a_pair_holds_its_settings_and_no_base_weights(world, tmp_path):
     given = ["--chunk-chars", 200, "--overlap-chars", 10, "--ratio", "chunk", "--seed", 3]
     assert run("pair", world / "encoder", world / "decoder", "-o", "new/folder", *given).code == 0
     facts = run("show", "new/folder", "--json").json
-    assert (facts["chunk_chars"], facts["overlap_chars"], facts["ratio"], facts["window_chunks"]) == (200, 10, "chunk", 1)
-    assert (tmp_path / "new/folder/model.safetensors").stat().st_size < (world / "decoder/model.safetensors").stat().st_size / 2
+    assert (
+        facts["chunk_chars"],
+        facts["overlap_chars"],
+        facts["ratio"],
+        facts["window_chunks"],
+    ) == (200, 10, "chunk", 1)
+    assert (tmp_path / "new/folder/model.safetensors").stat().st_size < (
+        world / "decoder/model.safetensors"
+    ).stat().st_size / 2
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["folder"]
 
 
 def test_whoever_may_read_the_folder_may_read_all_of_a_pair(world, tmp_path):
     run("pair", world / "encoder", world / "decoder", "-o", "made")
-    assert len({path.stat().st_mode for path in (tmp_path / "made").iterdir() if path.is_file()}) == 1
+    assert (
+        len({path.stat().st_mode for path in (tmp_path / "made").iterdir() if path.is_file()}) == 1
+    )
 
 
 def test_the_same_seed_makes_the_same_bytes(world, tmp_path):
     for name, seed in (("one", 5), ("again", 5), ("two", 6)):
         run("pair", world / "encoder", world / "decoder", "-o", name, "--seed", seed)
-    one, again, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "again", "two"))
+    one, again, two = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "again", "two")
+    )
     assert one == again != two
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["--adapter", "mpl"], "`adapter` (='mpl') must be one of linear, mlp, vpma, residual; did you mean 'mlp'?"),
+        (
+            ["--adapter", "mpl"],
+            "`adapter` (='mpl') must be one of linear, mlp, vpma, residual; did you mean 'mlp'?",
+        ),
         (["--pooling", "mena"], "did you mean 'mean'?"),
         (["--ratio", "0"], "`ratio` (='0')"),
         (["--chunk-chars", "0"], "`size` (=0)"),
@@ -62,7 +98,9 @@ def test_the_same_seed_makes_the_same_bytes(world, tmp_path):
         (["--dtype", "flaot32"], "`dtype` (='flaot32')"),
     ],
 )
-def test_a_setting_that_no_document_could_be_compressed_with_is_refused(world, tmp_path, given, words):
+def test_a_setting_that_no_document_could_be_compressed_with_is_refused(
+    world, tmp_path, given, words
+):
     result = run("pair", world / "encoder", world / "decoder", "-o", "made", *given)
     if words is None:
         assert result.code == 0
@@ -75,7 +113,10 @@ def test_a_setting_that_no_document_could_be_compressed_with_is_refused(world, t
 @pytest.mark.parametrize("name", ["missing", "/missing/folder", "not a name", "missing/model"])
 def test_a_base_that_is_not_there_is_named(world, tmp_path, part, name):
     names = {"encoder": world / "encoder", "decoder": world / "decoder", part: name}
-    assert f"`{part}` (='{name}') cannot be loaded" in run("pair", names["encoder"], names["decoder"], "-o", "made").mistake
+    assert (
+        f"`{part}` (='{name}') cannot be loaded"
+        in run("pair", names["encoder"], names["decoder"], "-o", "made").mistake
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -132,13 +173,31 @@ def cut_short(path: Path) -> None:
         (lambda folder: cut_short(folder / "config.json"), "is no pair"),
         (lambda folder: cut_short(folder / "model.safetensors"), "truncated or damaged"),
         (lambda folder: cut_short(folder / "processor_config.json"), "processor cannot be loaded"),
-        (lambda folder: configure(folder, encoder_name="/gone"), "`encoder` (='/gone') cannot be loaded"),
-        (lambda folder: configure(folder, decoder_name="/gone"), "`decoder` (='/gone') cannot be loaded"),
-        (lambda folder: configure(folder, decoder_name="package:gone/model"), "e2llm models --fetch"),
+        (
+            lambda folder: configure(folder, encoder_name="/gone"),
+            "`encoder` (='/gone') cannot be loaded",
+        ),
+        (
+            lambda folder: configure(folder, decoder_name="/gone"),
+            "`decoder` (='/gone') cannot be loaded",
+        ),
+        (
+            lambda folder: configure(folder, decoder_name="package:gone/model"),
+            "e2llm models --fetch",
+        ),
         (lambda folder: configure(folder, adapter="mlpp"), "did you mean 'mlp'"),
         (lambda folder: configure(folder, adapter="vpma"), "does not fit its config.json"),
-        (lambda folder: ((folder / "model.safetensors").unlink(), configure(folder, trained=True)), "holds no model.safetensors"),
-        (lambda folder: [path.unlink() for path in folder.rglob("tokenizer.json")], "processor cannot be loaded"),
+        (
+            lambda folder: (
+                (folder / "model.safetensors").unlink(),
+                configure(folder, trained=True),
+            ),
+            "holds no model.safetensors",
+        ),
+        (
+            lambda folder: [path.unlink() for path in folder.rglob("tokenizer.json")],
+            "processor cannot be loaded",
+        ),
     ],
 )
 def test_a_damaged_pair_is_an_error_of_one_line(broken, town, damage, words):
@@ -155,7 +214,10 @@ def test_a_base_with_damaged_weights_is_an_error_of_one_line(world, broken, town
 
 @pytest.mark.parametrize("name", ["encoder", "decoder"])
 def test_a_model_that_is_no_pair_is_refused(world, town, name):
-    assert "model, not a pair; make one with `e2llm pair" in run("ask", town, "-m", world / name, *Q).mistake
+    assert (
+        "model, not a pair; make one with `e2llm pair"
+        in run("ask", town, "-m", world / name, *Q).mistake
+    )
 
 
 # Merging
@@ -163,7 +225,9 @@ def test_a_model_that_is_no_pair_is_refused(world, town, name):
 
 @pytest.fixture
 def bases_to_lose(tmp_path) -> tuple[str, str]:
-    return tiny.make_encoder(tmp_path / "encoder", seed=7), tiny.make_decoder(tmp_path / "decoder", seed=7)
+    return tiny.make_encoder(tmp_path / "encoder", seed=7), tiny.make_decoder(
+        tmp_path / "decoder", seed=7
+    )
 
 
 def test_a_merged_pair_needs_no_bases(bases_to_lose, town, tmp_path):
@@ -181,12 +245,17 @@ def test_a_merged_pair_needs_no_bases(bases_to_lose, town, tmp_path):
 def test_the_decoder_alone_is_a_plain_model(bases_to_lose, tmp_path):
     run("pair", *bases_to_lose, "-o", "light", "--dtype", "float32")
     decoder = AutoModelForCausalLM.from_pretrained(bases_to_lose[1])
-    assert "plain: the plain decoder, " in run("merge", "light", "-o", "plain", "--decoder", "--dtype", "float32").said
+    assert (
+        "plain: the plain decoder, "
+        in run("merge", "light", "-o", "plain", "--decoder", "--dtype", "float32").said
+    )
     for base in bases_to_lose:
         shutil.rmtree(base)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "plain")
     assert type(plain) is type(decoder)
-    ids = AutoTokenizer.from_pretrained(tmp_path / "plain")("Who approved it?", return_tensors="pt")["input_ids"]
+    ids = AutoTokenizer.from_pretrained(tmp_path / "plain")(
+        "Who approved it?", return_tensors="pt"
+    )["input_ids"]
     assert torch.equal(plain(ids).logits, decoder(ids).logits)
 
 

@@ -1,4 +1,6 @@
-"""What happens to the command line from outside: signals, closed pipes, full disks, other users, other processes."""
+"""What happens to the command line from outside: signals, closed pipes, full disks, other users,
+other processes.
+"""
 
 import os
 import shutil
@@ -14,7 +16,16 @@ import pytest
 
 import e2llm
 from tests import tiny
-from tests.cli.running import FEW, become_nobody, close_reader, limit_files, run, start, stored_files, write
+from tests.cli.running import (
+    FEW,
+    become_nobody,
+    close_reader,
+    limit_files,
+    run,
+    start,
+    stored_files,
+    write,
+)
 from tests.tiny import TEXT
 
 Q = ("-q", "Who approved the budget?")
@@ -36,7 +47,9 @@ def test_an_interrupt_while_reading_leaves_nothing_half_written(pair, long, tmp_
     running.wait_until("stderr", "Reading long.txt")
     result = running.kill(signal.SIGINT)
     assert (result.code, result.stdout) == (130, "")
-    assert result.stderr.splitlines()[1:] == ["e2llm: interrupted; what was stored before is untouched."]
+    assert result.stderr.splitlines()[1:] == [
+        "e2llm: interrupted; what was stored before is untouched."
+    ]
     assert stored_files(home) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.txt", "run"]
 
@@ -44,15 +57,32 @@ def test_an_interrupt_while_reading_leaves_nothing_half_written(pair, long, tmp_
 def test_an_interrupt_while_answering_stops_the_answer(make_pair, world, town, tmp_path):
     tiny.make_decoder(world / "endless", max_position_embeddings=100_000)
     patient = make_pair("patient", decoder_name=str(world / "endless"))
-    running = start(tmp_path / "run", "ask", town, "-m", patient, *Q, "--max-new-tokens", 20_000, "--temperature", 1, "--seed", 0)
+    running = start(
+        tmp_path / "run",
+        "ask",
+        town,
+        "-m",
+        patient,
+        *Q,
+        "--max-new-tokens",
+        20_000,
+        "--temperature",
+        1,
+        "--seed",
+        0,
+    )
     running.wait_until("stdout", " ")
     result = running.kill(signal.SIGINT)
     assert result.code == 130
-    assert result.stderr.splitlines()[-1] == "e2llm: interrupted; what was stored before is untouched."
+    assert (
+        result.stderr.splitlines()[-1] == "e2llm: interrupted; what was stored before is untouched."
+    )
     assert "Traceback" not in result.stderr
 
 
-def test_a_kill_while_reading_loses_nothing_and_the_next_run_does_its_work(pair, town, tmp_path, home):
+def test_a_kill_while_reading_loses_nothing_and_the_next_run_does_its_work(
+    pair, town, tmp_path, home
+):
     run("compress", town, "-m", pair)
     before = stored_files(home)
     middle = write(tmp_path / "middle.txt", TEXT * 600)
@@ -62,7 +92,10 @@ def test_a_kill_while_reading_loses_nothing_and_the_next_run_does_its_work(pair,
     assert stored_files(home) == before
     assert [entry["name"] for entry in run("library", "list", "--json").json] == ["town.txt"]
     assert run("compress", middle, "-m", pair).code == 0
-    assert [entry["name"] for entry in run("library", "list", "--json").json] == ["middle.txt", "town.txt"]
+    assert [entry["name"] for entry in run("library", "list", "--json").json] == [
+        "middle.txt",
+        "town.txt",
+    ]
     assert "read before" in run("ask", town, "-m", pair, *Q, *FEW).said
 
 
@@ -85,9 +118,13 @@ def test_an_end_while_storing_leaves_the_whole_document_or_none(pair, tmp_path, 
 # Several processes
 
 
-def test_two_processes_that_compress_the_same_document_both_succeed_and_store_one(pair, tmp_path, home):
+def test_two_processes_that_compress_the_same_document_both_succeed_and_store_one(
+    pair, tmp_path, home
+):
     middle = write(tmp_path / "middle.txt", TEXT * 100)
-    running = [start(tmp_path / f"run{number}", "compress", middle, "-m", pair) for number in range(2)]
+    running = [
+        start(tmp_path / f"run{number}", "compress", middle, "-m", pair) for number in range(2)
+    ]
     for result in [one.result() for one in running]:
         assert result.said.splitlines()[-1].startswith("middle.txt: ")
     assert len(stored_files(home)) == 1
@@ -98,14 +135,28 @@ def test_two_processes_that_compress_the_same_document_both_succeed_and_store_on
 # Full disks and closed pipes
 
 
-def test_on_a_full_disk_compress_fails_in_one_line_and_ask_answers_all_the_same(pair, town, tmp_path, home):
+def test_on_a_full_disk_compress_fails_in_one_line_and_ask_answers_all_the_same(
+    pair, town, tmp_path, home
+):
     write(town, TEXT * 20)
-    failed = start(tmp_path / "failed", "compress", town, "-m", pair, prepare=limit_files, arguments=(20_000,)).result()
+    failed = start(
+        tmp_path / "failed", "compress", town, "-m", pair, prepare=limit_files, arguments=(20_000,)
+    ).result()
     assert failed.code == 1
     _, line = failed.stderr.splitlines()
     assert line.startswith("e2llm: `")
     assert "the library cannot be written (File too large)" in line
-    asked = start(tmp_path / "asked", "ask", town, "-m", pair, *Q, *FEW, prepare=limit_files, arguments=(20_000,)).result()
+    asked = start(
+        tmp_path / "asked",
+        "ask",
+        town,
+        "-m",
+        pair,
+        *Q,
+        *FEW,
+        prepare=limit_files,
+        arguments=(20_000,),
+    ).result()
     assert "'town.txt' is not stored" in asked.said
     assert asked.stdout.strip()
     assert stored_files(home) == []
@@ -116,19 +167,34 @@ def test_on_a_full_disk_a_file_or_a_folder_is_not_half_written(pair, town, world
     write(town, TEXT * 20)
     limited = {"prepare": limit_files, "arguments": (4_000,)}
     (tmp_path / "kept.e2llm").write_text("before")
-    kept = start(tmp_path / "run1", "compress", town, "-m", pair, "-o", "kept.e2llm", **limited).result()
+    kept = start(
+        tmp_path / "run1", "compress", town, "-m", pair, "-o", "kept.e2llm", **limited
+    ).result()
     assert kept.code == 1
-    assert kept.stderr.splitlines()[-1] == "e2llm: `--output` (=kept.e2llm) cannot be written (File too large); choose another place."
+    assert (
+        kept.stderr.splitlines()[-1]
+        == "e2llm: `--output` (=kept.e2llm) cannot be written (File too large); choose another "
+        "place."
+    )
     assert (tmp_path / "kept.e2llm").read_text() == "before"
-    made = start(tmp_path / "run2", "pair", world / "encoder", world / "decoder", "-o", "made", **limited).result()
+    made = start(
+        tmp_path / "run2", "pair", world / "encoder", world / "decoder", "-o", "made", **limited
+    ).result()
     assert made.failure.startswith("`--output` (=")
     assert "File too large" in made.failure
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.e2llm", "run1", "run2", "town.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "kept.e2llm",
+        "run1",
+        "run2",
+        "town.txt",
+    ]
 
 
 def test_an_answer_into_a_closed_pipe_ends_without_a_word(pair, town, tmp_path):
     run("compress", town, "-m", pair)
-    result = start(tmp_path / "run", "ask", town, "-m", pair, *Q, *FEW, prepare=close_reader).result()
+    result = start(
+        tmp_path / "run", "ask", town, "-m", pair, *Q, *FEW, prepare=close_reader
+    ).result()
     assert (result.code, result.stdout, result.stderr) == (1, "", "")
 
 
@@ -136,7 +202,14 @@ def test_an_answer_into_a_closed_pipe_ends_without_a_word(pair, town, tmp_path):
 def test_a_closed_pipe_is_no_traceback_when_python_exits_either(argv):
     reader, writer = os.pipe()
     os.close(reader)
-    result = subprocess.run([sys.executable, "-m", "e2llm", *argv], stdout=writer, stderr=subprocess.PIPE, text=True, check=False, env=ALONE)
+    result = subprocess.run(
+        [sys.executable, "-m", "e2llm", *argv],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=ALONE,
+    )
     os.close(writer)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
@@ -147,7 +220,9 @@ def test_a_closed_pipe_is_no_traceback_when_python_exits_either(argv):
 def test_an_output_that_is_full_is_an_error_of_one_line():
     with open("/dev/full", "w") as full:
         argv = [sys.executable, "-m", "e2llm", "models", "--json"]
-        result = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=ALONE)
+        result = subprocess.run(
+            argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=ALONE
+        )
     assert (result.returncode, result.stderr) == (1, "e2llm: No space left on device.\n")
 
 
@@ -156,7 +231,9 @@ def test_an_output_that_is_full_is_an_error_of_one_line():
 
 @pytest.fixture
 def shared(pair, monkeypatch) -> Iterator[Path]:
-    """A home that every user can reach and none may write, with one stored document and one text beside it."""
+    """A home that every user can reach and none may write, with one stored document and one text
+    beside it.
+    """
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
     monkeypatch.chdir(folder)
@@ -173,7 +250,9 @@ def shared(pair, monkeypatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_a_read_only_library_is_read_and_what_cannot_be_stored_is_answered_about_all_the_same(pair, shared):
+def test_a_read_only_library_is_read_and_what_cannot_be_stored_is_answered_about_all_the_same(
+    pair, shared
+):
     before = stored_files(shared / "home")
     nobody = {"prepare": become_nobody, "arguments": ("ask", "stored.txt", "-m", pair, *Q, *FEW)}
     stored, asked, compressed, listed, deleted = (
@@ -193,7 +272,11 @@ def test_a_read_only_library_is_read_and_what_cannot_be_stored_is_answered_about
     assert "'fresh.txt' is not stored" in asked.result().said
     assert asked.result().stdout.strip()
     assert compressed.result().code == 1
-    assert compressed.result().stderr.splitlines()[-1].startswith(f"e2llm: `{shared / 'home' / 'library'}`: the library cannot be written")
+    assert (
+        compressed.result()
+        .stderr.splitlines()[-1]
+        .startswith(f"e2llm: `{shared / 'home' / 'library'}`: the library cannot be written")
+    )
     assert "stored.txt" in listed.result().stdout
     assert "the library cannot be written" in deleted.result().failure
     assert stored_files(shared / "home") == before

@@ -13,7 +13,12 @@ def test_a_pair_shows_its_parts_and_settings(pair, world):
     facts = run("show", pair, "--json").json
     assert facts["encoder_name"] == str(world / "encoder")
     assert facts["decoder_name"] == str(world / "decoder")
-    assert (facts["adapter"], facts["pooling"], facts["trained"], facts["chunk_chars"]) == ("mlp", "mean", False, 120)
+    assert (facts["adapter"], facts["pooling"], facts["trained"], facts["chunk_chars"]) == (
+        "mlp",
+        "mean",
+        False,
+        120,
+    )
     assert facts["decoder_window"] == 512
     assert facts["files_bytes"] > 1000
 
@@ -34,7 +39,12 @@ def test_the_lines_show_what_the_json_holds(pair):
 def test_a_document_is_shown_from_a_file_and_from_the_library(pair, town, stored):
     run("compress", town, "-m", pair, *([] if stored else ["-o", "town.e2llm"]))
     facts = run("show", "town.txt" if stored else "town.e2llm", "--json").json
-    assert (facts["name"], facts["characters"], facts["pages"], facts["ratio_asked"]) == ("town.txt", len(TEXT), None, 8)
+    assert (facts["name"], facts["characters"], facts["pages"], facts["ratio_asked"]) == (
+        "town.txt",
+        len(TEXT),
+        None,
+        8,
+    )
     assert facts["chunks_count"] > 4
     assert facts["tokens"] / facts["soft_tokens"] == pytest.approx(facts["ratio"], abs=0.01)
     assert "chunks" not in facts
@@ -44,7 +54,10 @@ def test_chunks_are_listed_with_their_places_and_pages(pair, tmp_path):
     write_pdf(tmp_path / "two.pdf", ["The mayor approved it.", "The bridge was built in 1887."])
     run("compress", "two.pdf", "-m", pair, "--chunk-chars", 30)
     facts = run("show", "two.pdf", "--chunks", "--json").json
-    assert [(chunk["start"], chunk["end"], chunk["page"]) for chunk in facts["chunks"]] == [(0, 24, 1), (24, 53, 2)]
+    assert [(chunk["start"], chunk["end"], chunk["page"]) for chunk in facts["chunks"]] == [
+        (0, 24, 1),
+        (24, 53, 2),
+    ]
     assert facts["pages"] == 2
     first, second = run("show", "two.pdf", "--chunks").stdout.splitlines()[-2:]
     assert first.split()[:2] == ["0", "0-24"]

@@ -14,7 +14,12 @@ import e2llm
 from tests.cli.running import run, start
 from tests.training import writing
 
-ALONE = {**os.environ, "PYTHONPATH": str(Path(e2llm.__file__).parents[1]), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+ALONE = {
+    **os.environ,
+    "PYTHONPATH": str(Path(e2llm.__file__).parents[1]),
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @pytest.fixture
@@ -38,17 +43,34 @@ def test_a_recipe_becomes_a_pair_that_is_asked(make_recipe, tmp_path, town):
     lines = result.said.splitlines()
     assert result.stdout == ""
     assert lines[0].startswith("Training ")
-    assert lines[-1] == f'Trained: {tmp_path}/elsewhere/pair. Ask it: e2llm ask FILE -m {tmp_path}/elsewhere/pair -q "..."'
+    assert (
+        lines[-1]
+        == f'Trained: {tmp_path}/elsewhere/pair. Ask it: e2llm ask FILE -m {tmp_path}/elsewhere/pair -q "..."'
+    )
     assert not (tmp_path / "run").exists()
     assert (tmp_path / "elsewhere" / "curves.png").exists()
-    asked = run("ask", town, "-m", tmp_path / "elsewhere" / "pair", "-q", "Who?", "--max-new-tokens", 2, "--json")
+    asked = run(
+        "ask",
+        town,
+        "-m",
+        tmp_path / "elsewhere" / "pair",
+        "-q",
+        "Who?",
+        "--max-new-tokens",
+        2,
+        "--json",
+    )
     assert asked.json["usage"]["n_soft"] > 0
 
 
-def test_a_process_of_its_own_says_its_own_lines_and_nothing_of_the_libraries(make_recipe, tmp_path):
+def test_a_process_of_its_own_says_its_own_lines_and_nothing_of_the_libraries(
+    make_recipe, tmp_path
+):
     recipe = make_recipe(writing.stage(steps=2, evaluate_every=1), gradient_checkpointing=True)
     argv = [sys.executable, "-m", "e2llm", "train", str(recipe)]
-    result = subprocess.run(argv, env=ALONE, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        argv, env=ALONE, cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result
     assert result.stdout == ""
     for line in result.stderr.splitlines():
@@ -99,11 +121,15 @@ def test_an_interrupt_writes_a_checkpoint_and_resume_finishes(make_recipe, tmp_p
     assert "read 1/400" not in again.kill(signal.SIGTERM).stderr
 
 
-def test_a_full_disk_is_a_failure_of_one_line_and_the_checkpoint_before_stays(make_recipe, tmp_path):
+def test_a_full_disk_is_a_failure_of_one_line_and_the_checkpoint_before_stays(
+    make_recipe, tmp_path
+):
     from tests.cli.running import limit_files
 
     recipe = make_recipe(writing.stage(steps=6, evaluate_every=2))
-    result = start(tmp_path / "first", "train", recipe, prepare=limit_files, arguments=(20_000,)).result(300)
+    result = start(
+        tmp_path / "first", "train", recipe, prepare=limit_files, arguments=(20_000,)
+    ).result(300)
     assert result.code == 1
     message = result.stderr.splitlines()[-1]
     assert message.startswith("e2llm: `")

@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from e2llm.checks import check_ratio
-from e2llm.chunking import Chunker
+from e2llm.chunking.chunker import Chunker
 from e2llm.documents.compressed import CompressedDocument, document_key, pages_between, read_header
 from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError, UserError
 
-TEXT = "The council met at noon. Ann paid, Bo did not. 会议在中午举行。👩‍👩‍👧 Nobody else came to the meeting. " * 2
+TEXT = (
+    "The council met at noon. Ann paid, Bo did not. 会议在中午举行。👩‍👩‍👧 Nobody else came to the meeting. "
+    * 2
+)
 
 
 def make_document(
@@ -32,7 +35,9 @@ def make_document(
     dtype: torch.dtype = torch.bfloat16,
     d_dec: int = 8,
 ) -> CompressedDocument:
-    """Make a document of random soft tokens, their number different from chunk to chunk and the same for the same text."""
+    """Make a document of random soft tokens, their number different from chunk to chunk and the
+    same for the same text.
+    """
     generator = torch.Generator().manual_seed(len(text))
     spans = np.array(Chunker(chunk_chars)(text), np.int64).reshape(-1, 2)
     n_soft = np.arange(len(spans), dtype=np.int64) % 3 + 1
@@ -57,7 +62,9 @@ def same(left: CompressedDocument, right: CompressedDocument) -> bool:
     def plain(value: object) -> object:
         if isinstance(value, torch.Tensor):
             return value.dtype, value.shape, value.contiguous().view(torch.uint8).numpy().tobytes()
-        return (value.dtype, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+        return (
+            (value.dtype, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+        )
 
     fields = [field.name for field in dataclasses.fields(CompressedDocument)]
     return all(plain(getattr(left, field)) == plain(getattr(right, field)) for field in fields)
@@ -82,7 +89,17 @@ def test_a_saved_document_is_loaded_equal(text, name, ratio, pages, dtype):
 def test_the_header_describes_the_document_without_its_tensors(tmp_path):
     document = make_document()
     header = read_header(document.save(tmp_path / "document.e2llm"))
-    for field in ("name", "sha256", "fingerprint", "ratio", "window", "n_chunks", "n_soft", "n_tokens", "key"):
+    for field in (
+        "name",
+        "sha256",
+        "fingerprint",
+        "ratio",
+        "window",
+        "n_chunks",
+        "n_soft",
+        "n_tokens",
+        "key",
+    ):
         assert header[field] == getattr(document, field)
 
 
@@ -118,7 +135,12 @@ def test_a_file_with_any_byte_changed_is_an_error_or_loads_equal(tmp_path):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b"report", b"repeat"), (b"8.0", b"9.0"), (b'window\\": 1', b'window\\": 2'), (b"0, 70", b"0, 71")],
+    [
+        (b"report", b"repeat"),
+        (b"8.0", b"9.0"),
+        (b'window\\": 1', b'window\\": 2'),
+        (b"0, 70", b"0, 71"),
+    ],
     ids=["name", "ratio", "window", "pages"],
 )
 def test_a_changed_header_is_an_error_without_reading_the_tensors(tmp_path, old, new):
@@ -163,10 +185,21 @@ def test_a_missing_file_and_a_folder_cannot_be_read(tmp_path):
 def test_chunks_are_the_text_between_their_spans():
     document = make_document(page_starts=(0, 60))
     assert document.n_chunks > 3
-    for index, (chunk, (start, end)) in enumerate(zip(document.chunks, document.spans.tolist(), strict=True)):
-        assert (chunk.text, chunk.start, chunk.end, chunk.index) == (TEXT[start:end], start, end, index)
+    for index, (chunk, (start, end)) in enumerate(
+        zip(document.chunks, document.spans.tolist(), strict=True)
+    ):
+        assert (chunk.text, chunk.start, chunk.end, chunk.index) == (
+            TEXT[start:end],
+            start,
+            end,
+            index,
+        )
         assert chunk.page == (1 if start < 60 else 2)
-    assert sum(chunk.n_soft for chunk in document.chunks) == document.n_soft == len(document.soft_tokens)
+    assert (
+        sum(chunk.n_soft for chunk in document.chunks)
+        == document.n_soft
+        == len(document.soft_tokens)
+    )
     assert sum(chunk.n_tokens for chunk in document.chunks) == document.n_tokens
 
 
@@ -188,7 +221,10 @@ def test_the_ratio_note_appears_beyond_five_percent_and_says_why():
     assert document.ratio_got == 8
     for asked in (8, 8.3, 7.7, "chunk"):
         assert dataclasses.replace(document, ratio=asked).ratio_note is None
-    assert "asked for 64 text tokens per soft token, got 8.0" in dataclasses.replace(document, ratio=64).ratio_note
+    assert (
+        "asked for 64 text tokens per soft token, got 8.0"
+        in dataclasses.replace(document, ratio=64).ratio_note
+    )
     assert "use larger chunks" in dataclasses.replace(document, ratio=64).ratio_note
     assert "too short to come closer" in dataclasses.replace(document, ratio=8.5).ratio_note
     assert "at most one soft token per token" in dataclasses.replace(document, ratio=7).ratio_note
@@ -220,6 +256,11 @@ def test_the_key_depends_on_text_model_chunking_window_and_ratio_but_not_on_the_
         make_document(ratio="chunk"),
     ]
     assert len({document.key, *(other.key for other in others)}) == 7
-    assert make_document(name="another").key == make_document(page_starts=(0, 9)).key == document.key
+    assert (
+        make_document(name="another").key == make_document(page_starts=(0, 9)).key == document.key
+    )
     assert make_document(ratio=8).key == document.key
-    assert document_key(document.sha256, document.fingerprint, document.spans.tolist(), 1, 8) == document.key
+    assert (
+        document_key(document.sha256, document.fingerprint, document.spans.tolist(), 1, 8)
+        == document.key
+    )

@@ -1,4 +1,6 @@
-"""The library: what is stored stays stored, whatever happens to the process, the disk or the registry."""
+"""The library: what is stored stays stored, whatever happens to the process, the disk or the
+registry.
+"""
 
 import errno
 import multiprocessing
@@ -45,7 +47,9 @@ def open_folder() -> Iterator[Path]:
 
 
 def numbered(number: int, d_dec: int = 8) -> CompressedDocument:
-    return make_document(f"Document {number} tells its number. " * 5, f"document {number}", d_dec=d_dec)
+    return make_document(
+        f"Document {number} tells its number. " * 5, f"document {number}", d_dec=d_dec
+    )
 
 
 def start(function: Callable[..., None], *arguments: object) -> BaseProcess:
@@ -65,7 +69,11 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def document_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix == ".e2llm" and not path.name.startswith("."))
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix == ".e2llm" and not path.name.startswith(".")
+    )
 
 
 # Storing and finding
@@ -76,10 +84,23 @@ def test_a_stored_document_is_got_equal_from_a_file_named_by_its_key(library):
     entry = library.put(document)
     assert same(library.get(document.key), document)
     assert document_files(library.folder) == [library.folder / f"{document.key}.e2llm"]
-    assert (entry.key, entry.name, entry.sha256, entry.fingerprint) == (document.key, "report", document.sha256, document.fingerprint)
+    assert (entry.key, entry.name, entry.sha256, entry.fingerprint) == (
+        document.key,
+        "report",
+        document.sha256,
+        document.fingerprint,
+    )
     assert (entry.ratio, entry.window) == (8.0, 1)
-    assert (entry.n_chunks, entry.n_soft, entry.n_tokens) == (document.n_chunks, document.n_soft, document.n_tokens)
-    assert entry.n_bytes == library.n_bytes == (library.folder / f"{document.key}.e2llm").stat().st_size
+    assert (entry.n_chunks, entry.n_soft, entry.n_tokens) == (
+        document.n_chunks,
+        document.n_soft,
+        document.n_tokens,
+    )
+    assert (
+        entry.n_bytes
+        == library.n_bytes
+        == (library.folder / f"{document.key}.e2llm").stat().st_size
+    )
     assert Library(library.folder).entries() == [library.entries()[0]]
 
 
@@ -156,7 +177,9 @@ def test_a_key_that_is_a_path_finds_nothing(library, tmp_path):
         assert library.get(key) is None
 
 
-@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "tab\t", "\x1b[31m", "bad byte \udcff", "line\u2028separator"])
+@pytest.mark.parametrize(
+    "name", ["", "  ", "two\nlines", "tab\t", "\x1b[31m", "bad byte \udcff", "line\u2028separator"]
+)
 def test_a_name_must_be_one_printable_line(library, name):
     with pytest.raises(UserError, match="`name` "):
         library.put(make_document(name=name))
@@ -166,7 +189,17 @@ def test_a_name_must_be_one_printable_line(library, name):
     assert library.find(name) == []
 
 
-@pytest.mark.parametrize("name", ["../report", "会议.pdf", "👩‍👩‍👧.txt", "Screenshot at 9.41\u202fAM", 'it\'s 100 % "quoted"; --', "a" * 300])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../report",
+        "会议.pdf",
+        "👩‍👩‍👧.txt",
+        "Screenshot at 9.41\u202fAM",
+        'it\'s 100 % "quoted"; --',
+        "a" * 300,
+    ],
+)
 def test_a_name_may_hold_any_printable_character(library, name):
     library.put(make_document(name=name))
     assert library.load(name).name == name
@@ -206,7 +239,11 @@ def test_beyond_the_limit_the_documents_unused_for_longest_are_deleted(library):
     limited.get(numbered(0).key)
     limited.put(numbered(3))
     assert [entry.name for entry in limited.entries()] == ["document 0", "document 2", "document 3"]
-    assert limited.n_bytes == sum(path.stat().st_size for path in document_files(library.folder)) <= 3 * size + 100
+    assert (
+        limited.n_bytes
+        == sum(path.stat().st_size for path in document_files(library.folder))
+        <= 3 * size + 100
+    )
 
 
 def test_a_document_larger_than_the_limit_is_refused_and_nothing_is_deleted(library):
@@ -259,9 +296,34 @@ def test_a_lost_registry_is_rebuilt_from_the_files(library):
     stored = [library.put(numbered(number)) for number in range(3)]
     (library.folder / "registry.sqlite").unlink()
     entries = Library(library.folder).entries()
-    about = [(entry.key, entry.name, entry.sha256, entry.ratio, entry.n_soft, entry.n_tokens, entry.n_bytes) for entry in entries]
-    assert about == [(entry.key, entry.name, entry.sha256, entry.ratio, entry.n_soft, entry.n_tokens, entry.n_bytes) for entry in stored]
-    assert all(abs(entry.created_s - before.created_s) < 10 for entry, before in zip(entries, stored, strict=True))
+    about = [
+        (
+            entry.key,
+            entry.name,
+            entry.sha256,
+            entry.ratio,
+            entry.n_soft,
+            entry.n_tokens,
+            entry.n_bytes,
+        )
+        for entry in entries
+    ]
+    assert about == [
+        (
+            entry.key,
+            entry.name,
+            entry.sha256,
+            entry.ratio,
+            entry.n_soft,
+            entry.n_tokens,
+            entry.n_bytes,
+        )
+        for entry in stored
+    ]
+    assert all(
+        abs(entry.created_s - before.created_s) < 10
+        for entry, before in zip(entries, stored, strict=True)
+    )
 
 
 @pytest.mark.parametrize("damage", ["overwritten", "cut", "a page lost"])
@@ -270,7 +332,13 @@ def test_a_damaged_registry_is_moved_aside_and_rebuilt(library, damage):
         library.put(numbered(number))
     registry = library.folder / "registry.sqlite"
     data = registry.read_bytes()
-    registry.write_bytes({"overwritten": b"nonsense" * 900, "cut": data[:5000], "a page lost": data[:4096] + b"\xff" * 4096 + data[8192:]}[damage])
+    registry.write_bytes(
+        {
+            "overwritten": b"nonsense" * 900,
+            "cut": data[:5000],
+            "a page lost": data[:4096] + b"\xff" * 4096 + data[8192:],
+        }[damage]
+    )
     assert len(Library(library.folder).entries()) == 30
     assert len(list(library.folder.glob("registry.sqlite.damaged-*"))) == 1
     library.put(numbered(30))
@@ -308,10 +376,19 @@ def test_a_damaged_document_is_an_error_that_says_how_to_go_on_and_is_not_delete
     document = make_document()
     path = library.folder / f"{library.put(document).key}.e2llm"
     data = path.read_bytes()
-    for damaged in (data[:-1], data[:100], b"", data[:-3] + b"xyz", numbered(1).save(library.folder / "other").read_bytes()):
+    for damaged in (
+        data[:-1],
+        data[:100],
+        b"",
+        data[:-3] + b"xyz",
+        numbered(1).save(library.folder / "other").read_bytes(),
+    ):
         path.write_bytes(damaged)
         for read in (lambda: library.get(document.key), lambda: library.load("report")):
-            with pytest.raises(CorruptDocumentError, match=r"'report'.*`e2llm library delete [0-9a-f]{12}`.*compress the document again") as caught:
+            with pytest.raises(
+                CorruptDocumentError,
+                match=r"'report'.*`e2llm library delete [0-9a-f]{12}`.*compress the document again",
+            ) as caught:
                 read()
             assert "\n" not in str(caught.value)
         assert path.read_bytes() == damaged
@@ -333,7 +410,9 @@ def test_a_damaged_document_can_be_deleted_even_after_its_name_is_lost(library):
 
 def test_temporary_files_of_killed_writers_go_after_an_hour_and_others_stay(library):
     key = library.put(make_document()).key
-    old, young, foreign = (library.folder / name for name in (f"..{key[:39]}-x1.tmp", f".{key}-1.tmp", ".editor.tmp"))
+    old, young, foreign = (
+        library.folder / name for name in (f"..{key[:39]}-x1.tmp", f".{key}-1.tmp", ".editor.tmp")
+    )
     for path in (old, young, foreign):
         path.touch()
     for path in (old, foreign):
@@ -354,7 +433,10 @@ def use_a_full_disk(folder: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
         with pytest.raises(LibraryError) as caught:
             library.put(numbered(9, d_dec=20_000))
-        assert all(part in str(caught.value) for part in (str(folder), os.strerror(errno.EFBIG), "E2LLM_HOME", "--library"))
+        assert all(
+            part in str(caught.value)
+            for part in (str(folder), os.strerror(errno.EFBIG), "E2LLM_HOME", "--library")
+        )
         assert "\n" not in str(caught.value)
         assert document_files(folder) == before
         assert not list(folder.glob(".*.tmp"))
@@ -382,7 +464,11 @@ def use_a_folder_that_cannot_be_written(folders: list[Path]) -> None:
         os.setuid(NOBODY)
     for folder in folders:
         library = Library(folder)
-        names = ["document 0", "document 1"] if folder.name in {"unregistered", "damaged"} else ["document 1", "mine"]
+        names = (
+            ["document 0", "document 1"]
+            if folder.name in {"unregistered", "damaged"}
+            else ["document 1", "mine"]
+        )
         assert [entry.name for entry in library.entries()] == names
         assert library.load(names[1]).name == names[1]
         assert library.get(numbered(0).key).text == numbered(0).text
@@ -396,7 +482,9 @@ def use_a_folder_that_cannot_be_written(folders: list[Path]) -> None:
         ):
             with pytest.raises(LibraryError) as caught:
                 write()
-            assert all(part in str(caught.value) for part in (str(folder), "E2LLM_HOME", "--library"))
+            assert all(
+                part in str(caught.value) for part in (str(folder), "E2LLM_HOME", "--library")
+            )
             assert "\n" not in str(caught.value)
     with pytest.raises(LibraryError, match="cannot be read"):
         Library(folders[0].parent / "locked").entries()
@@ -410,7 +498,9 @@ def test_a_library_that_cannot_be_written_is_read_and_not_touched(open_folder):
     (folders[2] / "registry.sqlite").unlink()
     (folders[3] / "registry.sqlite").write_bytes(b"nonsense" * 900)
     with closing(sqlite3.connect(folders[1] / "registry.sqlite")) as user:
-        user.execute("SELECT count(*) FROM documents").fetchone()  # keeps the log beside the registry, with the renaming in it
+        user.execute(
+            "SELECT count(*) FROM documents"
+        ).fetchone()  # keeps the log beside the registry, with the renaming in it
         for folder in folders[:2]:
             Library(folder).rename("document 0", "mine")
         assert (folders[1] / "registry.sqlite-wal").stat().st_size > 0
@@ -427,7 +517,12 @@ def test_a_library_that_cannot_be_written_is_read_and_not_touched(open_folder):
 def test_a_file_in_the_place_of_the_folder_is_an_error_of_one_line(tmp_path):
     (tmp_path / "file").touch()
     library = Library(tmp_path / "file")
-    for use in (library.entries, lambda: library.put(make_document()), lambda: library.get(make_document().key), lambda: library.limit(9)):
+    for use in (
+        library.entries,
+        lambda: library.put(make_document()),
+        lambda: library.get(make_document().key),
+        lambda: library.limit(9),
+    ):
         with pytest.raises(LibraryError, match="E2LLM_HOME or --library") as caught:
             use()
         assert str(tmp_path / "file") in str(caught.value)
@@ -445,7 +540,9 @@ def put_the_same_document(folder: Path) -> None:
 
 def test_processes_that_put_the_same_document_all_succeed_and_leave_one_file(library):
     finish(*(start(put_the_same_document, library.folder) for _ in range(4)))
-    assert [path.name for path in document_files(library.folder)] == [f"{make_document().key}.e2llm"]
+    assert [path.name for path in document_files(library.folder)] == [
+        f"{make_document().key}.e2llm"
+    ]
     assert not list(library.folder.glob(".*.tmp"))
     assert len(library.entries()) == 1
 
@@ -463,9 +560,13 @@ def test_processes_that_put_and_evict_at_once_never_break(library):
     size = library.put(numbered(0)).n_bytes
     finish(*(start(put_and_evict, library.folder, 100 * worker, 4 * size) for worker in range(4)))
     entries = library.entries()
-    assert {entry.key for entry in entries} == {path.stem for path in document_files(library.folder)}
+    assert {entry.key for entry in entries} == {
+        path.stem for path in document_files(library.folder)
+    }
     assert library.n_bytes <= 4 * size + 200
-    assert all(same(library.get(entry.key), numbered(int(entry.name.split()[1]))) for entry in entries)
+    assert all(
+        same(library.get(entry.key), numbered(int(entry.name.split()[1]))) for entry in entries
+    )
 
 
 def read_all(folder: Path, n_documents: int) -> None:

@@ -30,23 +30,36 @@ def answer(engine, prompt, **options):
 
 
 def test_a_reused_cache_gives_the_answer_of_a_fresh_one(pair, engine, prompts):
-    fresh = [answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt) for prompt in prompts]
+    fresh = [
+        answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt)
+        for prompt in prompts
+    ]
     for order in ([0, 1, 2], [2, 1, 0], [1, 1, 0, 0]):
         for which in order:
             generation = Generation()
-            assert "".join(engine.stream(prompts[which], Sampling(max_new_tokens=10), generation)) == fresh[which]
+            assert (
+                "".join(engine.stream(prompts[which], Sampling(max_new_tokens=10), generation))
+                == fresh[which]
+            )
     assert generation.n_reused == len(prompts[0]) - 1
 
 
 def test_a_prompt_that_begins_the_one_before_is_answered_right(pair, engine, prompts):
-    expected = answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompts[0][:20])
+    expected = answer(
+        TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompts[0][:20]
+    )
     answer(engine, prompts[0])
     assert answer(engine, prompts[0][:20]) == expected
 
 
 def test_streams_that_cross_do_not_disturb_each_other(pair, engine, prompts):
-    expected = [answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt) for prompt in prompts]
-    streams = [engine.stream(prompt, Sampling(max_new_tokens=10), Generation()) for prompt in prompts]
+    expected = [
+        answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt)
+        for prompt in prompts
+    ]
+    streams = [
+        engine.stream(prompt, Sampling(max_new_tokens=10), Generation()) for prompt in prompts
+    ]
     texts = [[] for _ in streams]
     running = list(range(len(streams)))
     while running:
@@ -89,26 +102,46 @@ def test_an_error_in_the_decoder_is_raised_to_the_reader_and_leaves_no_cache(pai
 
 
 def test_special_tokens_are_not_written(pair, engine, prompts):
-    assert not any(token in answer(engine, prompts[0], temperature=2.0, seed=seed) for token in ("<eos>", "<|end|>") for seed in range(5))
+    assert not any(
+        token in answer(engine, prompts[0], temperature=2.0, seed=seed)
+        for token in ("<eos>", "<|end|>")
+        for seed in range(5)
+    )
 
 
-def test_seeded_streams_that_cross_are_reproducible_and_leave_the_global_generator_alone(engine, prompts):
+def test_seeded_streams_that_cross_are_reproducible_and_leave_the_global_generator_alone(
+    engine, prompts
+):
     sampling = [Sampling(max_new_tokens=10, temperature=1.0, seed=seed) for seed in (1, 2)]
-    expected = [answer(engine, prompt, temperature=1.0, seed=seed) for prompt, seed in zip(prompts, (1, 2), strict=False)]
+    expected = [
+        answer(engine, prompt, temperature=1.0, seed=seed)
+        for prompt, seed in zip(prompts, (1, 2), strict=False)
+    ]
     torch.manual_seed(5)
     drawn = torch.rand(1)
     for _ in range(4):
         torch.manual_seed(5)
-        streams = [engine.stream(prompt, one, Generation()) for prompt, one in zip(prompts, sampling, strict=False)]
+        streams = [
+            engine.stream(prompt, one, Generation())
+            for prompt, one in zip(prompts, sampling, strict=False)
+        ]
         firsts = [next(stream) for stream in streams]
-        assert [first + "".join(stream) for first, stream in zip(firsts, streams, strict=True)] == expected
+        assert [
+            first + "".join(stream) for first, stream in zip(firsts, streams, strict=True)
+        ] == expected
         assert torch.rand(1) == drawn
 
 
 def test_threads_that_ask_at_once_get_the_answers_of_one(pair, engine, prompts):
-    expected = [answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt) for prompt in prompts]
+    expected = [
+        answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt)
+        for prompt in prompts
+    ]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda which: answer(engine, prompts[which % 3]), range(24))) == expected * 8
+        assert (
+            list(pool.map(lambda which: answer(engine, prompts[which % 3]), range(24)))
+            == expected * 8
+        )
 
 
 def test_a_cache_is_not_reused_once_the_weights_have_changed(make_pair, prompts):
@@ -120,20 +153,32 @@ def test_a_cache_is_not_reused_once_the_weights_have_changed(make_pair, prompts)
     generation = Generation()
     changed = "".join(engine.stream(prompts[0], Sampling(max_new_tokens=10), generation))
     assert generation.n_reused == 0
-    assert changed == answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompts[0])
+    assert changed == answer(
+        TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompts[0]
+    )
 
 
 @pytest.mark.parametrize(
-    "own", [{"cache_implementation": "static"}, {"num_return_sequences": 2, "num_beams": 2}, {"guidance_scale": 2.0}, {"use_cache": False}]
+    "own",
+    [
+        {"cache_implementation": "static"},
+        {"num_return_sequences": 2, "num_beams": 2},
+        {"guidance_scale": 2.0},
+        {"use_cache": False},
+    ],
 )
-def test_a_checkpoints_own_generation_configuration_does_not_steer_the_engine(make_pair, prompts, own):
+def test_a_checkpoints_own_generation_configuration_does_not_steer_the_engine(
+    make_pair, prompts, own
+):
     pair = make_pair()
     engine = TransformersEngine(pair.model.decoder, pair.processor.tokenizer)
     expected = answer(engine, prompts[0])
     for name, value in own.items():
         setattr(pair.model.decoder.generation_config, name, value)
     assert answer(engine, prompts[0]) == answer(engine, prompts[0]) == expected
-    assert all(getattr(pair.model.decoder.generation_config, name) == value for name, value in own.items())
+    assert all(
+        getattr(pair.model.decoder.generation_config, name) == value for name, value in own.items()
+    )
 
 
 def test_an_interrupt_stops_a_long_prompt_between_two_layers(pair, engine, prompts):
@@ -144,7 +189,10 @@ def test_an_interrupt_stops_a_long_prompt_between_two_layers(pair, engine, promp
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(0.5)
 
-    hooks = [layers[0].register_forward_hook(interrupt), layers[1].register_forward_hook(lambda *_: seen.append(1))]
+    hooks = [
+        layers[0].register_forward_hook(interrupt),
+        layers[1].register_forward_hook(lambda *_: seen.append(1)),
+    ]
     try:
         with pytest.raises(KeyboardInterrupt):
             answer(engine, prompts[0])
@@ -157,11 +205,15 @@ def test_an_interrupt_stops_a_long_prompt_between_two_layers(pair, engine, promp
 def test_rows_of_single_tokens_leave_onednn_out_and_nothing_else_does(pair, prompts):
     decoder = copy.deepcopy(pair.model.decoder).bfloat16()
     engine, seen = TransformersEngine(decoder, pair.processor.tokenizer), []
-    decoder.model.layers[0].register_forward_hook(lambda module, args, output: seen.append((args[0].shape[1], torch.backends.mkldnn.enabled)))
+    decoder.model.layers[0].register_forward_hook(
+        lambda module, args, output: seen.append((args[0].shape[1], torch.backends.mkldnn.enabled))
+    )
     answer(engine, prompts[0].bfloat16(), repetition_penalty=1.0)
     assert seen[0] == (len(prompts[0]), True)
     assert len(seen) > 1
     assert set(seen[1:]) == {(1, False)}
     assert torch.backends.mkldnn.enabled
-    next(engine.stream(prompts[1].bfloat16(), Sampling(max_new_tokens=10), Generation()))  # and is closed in the middle
+    next(
+        engine.stream(prompts[1].bfloat16(), Sampling(max_new_tokens=10), Generation())
+    )  # and is closed in the middle
     assert torch.backends.mkldnn.enabled

@@ -1,4 +1,6 @@
-"""Benchmarks cut short, so that every method runs over every one of them in seconds, and one such run."""
+"""Benchmarks cut short, so that every method runs over every one of them in seconds, and one such
+run.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,14 @@ class Short(Benchmark):
     def load(self, scale, seed, data):
         samples = self.whole.load(scale, seed, data)[: self.n_samples]
         n_answer = self.n_chars if self.by_position else 60
-        return [replace(sample, document=sample.document[: self.n_chars], answers=tuple(a[:n_answer] for a in sample.answers)) for sample in samples]
+        return [
+            replace(
+                sample,
+                document=sample.document[: self.n_chars],
+                answers=tuple(a[:n_answer] for a in sample.answers),
+            )
+            for sample in samples
+        ]
 
 
 @pytest.fixture(scope="session")

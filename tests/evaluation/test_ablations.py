@@ -1,4 +1,6 @@
-"""Ablations: a variant differs from its base in one thing; whole ablations and searches of a tiny pair."""
+"""Ablations: a variant differs from its base in one thing; whole ablations and searches of a tiny
+pair.
+"""
 
 import json
 from dataclasses import replace
@@ -7,21 +9,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from e2llm.answering import E2LLM
 from e2llm.errors import E2LLMError, MissingPackageError, UserError
 from e2llm.evaluation import ablations
 from e2llm.evaluation.ablations import ABLATIONS, ablate, in_chunks, search, shortened
 from e2llm.evaluation.report import make_report
 from e2llm.evaluation.results import read_results
 from e2llm.methods import make_method
+from e2llm.pair import E2LLM
 from e2llm.training import stages
 from e2llm.training.data.records import QuestionRecord
 from e2llm.training.recipe import Recipe, build
 from tests.training import writing
 
 STAGES = (
-    writing.stage("align", steps=2, evaluate_every=1, learning_rates={"adapter": 5e-3}, tasks={"alignment": {}}, ratios=[1]),
-    writing.stage("read", steps=2, evaluate_every=1, tasks={"understanding": {"weight": 0.5, "chunks": [1, 2]}, "reasoning": {}}),
+    writing.stage(
+        "align",
+        steps=2,
+        evaluate_every=1,
+        learning_rates={"adapter": 5e-3},
+        tasks={"alignment": {}},
+        ratios=[1],
+    ),
+    writing.stage(
+        "read",
+        steps=2,
+        evaluate_every=1,
+        tasks={"understanding": {"weight": 0.5, "chunks": [1, 2]}, "reasoning": {}},
+    ),
 )
 
 
@@ -29,7 +43,11 @@ STAGES = (
 def recipe(bases, tmp_path_factory) -> Recipe:
     """A base recipe of two stages."""
     folder = tmp_path_factory.mktemp("ablation")
-    return build(Recipe, writing.recipe(bases, writing.write_data(folder / "data"), folder / "base", *STAGES), "recipe")
+    return build(
+        Recipe,
+        writing.recipe(bases, writing.write_data(folder / "data"), folder / "base", *STAGES),
+        "recipe",
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +70,14 @@ def lines(*_):
         ("lora", "both", []),
         ("lora", "encoder", ["stages[1].learning_rates.decoder: 0.005 -> absent"]),
         ("lora", "decoder", ["stages[1].learning_rates.encoder: 0.002 -> absent"]),
-        ("lora", "none", ["stages[1].learning_rates.decoder: 0.005 -> absent", "stages[1].learning_rates.encoder: 0.002 -> absent"]),
+        (
+            "lora",
+            "none",
+            [
+                "stages[1].learning_rates.decoder: 0.005 -> absent",
+                "stages[1].learning_rates.encoder: 0.002 -> absent",
+            ],
+        ),
         ("adapter", "vpma", ["pair.adapter: absent -> vpma"]),
         ("pooling", "cls", ["pair.pooling: absent -> cls"]),
         ("ratio", "chunk", ["pair.ratio: 4 -> chunk", "stages[1].ratios: [2, 4] -> ['chunk']"]),
@@ -66,16 +91,27 @@ def test_a_variant_differs_from_its_base_in_one_thing(recipe, name, value, chang
     change = ABLATIONS[name].change
     assert change is not None
     found = sorted(change(recipe, value).difference(recipe.as_dict()))
-    assert found == changed if changed is not None else [line.split(":")[0] for line in found] == [f"pair.{name}"]
+    assert (
+        found == changed
+        if changed is not None
+        else [line.split(":")[0] for line in found] == [f"pair.{name}"]
+    )
 
 
 def test_every_ablation_but_those_of_reading_and_the_parts_has_values_that_make_recipes(recipe):
     for name, ablation in ABLATIONS.items():
         assert ablation.values or name in ("encoder", "decoder")
-        assert all(ablation.change(recipe, value).stages for value in ablation.values) if ablation.change else name in ("expand", "chunking")
+        assert (
+            all(ablation.change(recipe, value).stages for value in ablation.values)
+            if ablation.change
+            else name in ("expand", "chunking")
+        )
 
 
-@pytest.mark.parametrize(("chars", "stage", "task"), [(60, (2, 6), (2, 4)), (120, (1, 3), (1, 2)), (240, (1, 2), (1, 1)), (2_000, (1, 1), (1, 1))])
+@pytest.mark.parametrize(
+    ("chars", "stage", "task"),
+    [(60, (2, 6), (2, 4)), (120, (1, 3), (1, 2)), (240, (1, 2), (1, 1)), (2_000, (1, 1), (1, 1))],
+)
 def test_samples_hold_the_same_text_whatever_the_size_of_a_chunk(recipe, chars, stage, task):
     own = in_chunks(recipe, chars)
     assert own.pair["chunk_chars"] == chars
@@ -107,7 +143,9 @@ def test_steps_are_cut_and_never_added(recipe):
         ("adapter", ("vpma",), {"steps": 0}, "`steps`"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(recipe, tmp_path, name, values, changes, words):
+def test_mistakes_are_told_before_anything_is_trained(
+    recipe, tmp_path, name, values, changes, words
+):
     with pytest.raises(UserError, match=words):
         ablate(name, recipe, tmp_path / "out", values, say=lines, **changes)
     assert not (tmp_path / "out").exists()
@@ -127,7 +165,9 @@ def done(recipe, data, tmp_path_factory) -> tuple[Path, list[ablations.Variant]]
     output = tmp_path_factory.mktemp("done")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "_plot", lambda output, say: None)
-        return output, ablate("ratio", recipe, output, (2, "chunk"), methods=["no-document"], data=data, say=lines)
+        return output, ablate(
+            "ratio", recipe, output, (2, "chunk"), methods=["no-document"], data=data, say=lines
+        )
 
 
 def test_every_variant_has_its_run_its_results_and_its_scores(done):
@@ -142,13 +182,22 @@ def test_every_variant_has_its_run_its_results_and_its_scores(done):
         assert results.runs[0]["model"] == f"ratio={variant.value}"
         assert results.runs[0]["pair"]["ratio"] == variant.value
     positions = [
-        [cell["n_soft"] for cell in read_results(variant.folder / "results").cells if cell["method"] != "no-document"] for variant in variants
+        [
+            cell["n_soft"]
+            for cell in read_results(variant.folder / "results").cells
+            if cell["method"] != "no-document"
+        ]
+        for variant in variants
     ]
     assert min(positions[0]) > max(positions[1])
 
 
 def least_loss_by_hand(stage):
-    return min(line["eval_decisive"] for line in map(json.loads, (stage / "log.jsonl").read_text().splitlines()) if "eval_decisive" in line)
+    return min(
+        line["eval_decisive"]
+        for line in map(json.loads, (stage / "log.jsonl").read_text().splitlines())
+        if "eval_decisive" in line
+    )
 
 
 def test_a_report_sets_the_variants_side_by_side(done, tmp_path):
@@ -162,7 +211,9 @@ def test_what_is_there_is_not_done_again(done, recipe, data):
     output, variants = done
     before = {path: path.read_bytes() for path in output.rglob("*/results/*")}
     logs = {path: path.stat().st_mtime_ns for path in output.rglob("log.jsonl")}
-    again = ablate("ratio", recipe, output, (2, "chunk"), methods=["no-document"], data=data, say=lines)
+    again = ablate(
+        "ratio", recipe, output, (2, "chunk"), methods=["no-document"], data=data, say=lines
+    )
     assert again == variants
     assert {path: path.read_bytes() for path in before} == before
     assert {path: path.stat().st_mtime_ns for path in logs} == logs
@@ -175,24 +226,39 @@ def test_another_recipe_is_not_mixed_in(done, recipe, data):
 
 def test_expand_reads_the_trained_pair_and_trains_nothing(done, recipe, data, tmp_path):
     base = replace(recipe, output=str(done[0] / "ratio=2" / "run"))
-    [one] = ablate("expand", base, tmp_path / "one", (0,), methods=[], data=data, say=lines, samples=1)
+    [one] = ablate(
+        "expand", base, tmp_path / "one", (0,), methods=[], data=data, say=lines, samples=1
+    )
     assert len(read_results(one.folder / "results").cells) == 2  # one of each of squad's lengths
     variants = ablate("expand", base, tmp_path, (0, 2), methods=[], data=data, say=lines)
     assert [variant.validation for variant in variants] == [None, None]
     assert not list(tmp_path.rglob("run"))
-    shown = [max(cell["positions"] - cell["n_soft"] for cell in read_results(variant.folder / "results").cells) for variant in variants]
+    shown = [
+        max(
+            cell["positions"] - cell["n_soft"]
+            for cell in read_results(variant.folder / "results").cells
+        )
+        for variant in variants
+    ]
     assert shown[0] < shown[1]
 
 
-def test_chunking_reads_the_trained_pair_in_fixed_and_in_semantic_chunks(done, recipe, data, tmp_path):
+def test_chunking_reads_the_trained_pair_in_fixed_and_in_semantic_chunks(
+    done, recipe, data, tmp_path
+):
     base = replace(recipe, output=str(done[0] / "ratio=2" / "run"))
     variants = ablate("chunking", base, tmp_path, methods=[], data=data, say=lines)
     assert [variant.value for variant in variants] == ["fixed", "semantic"]
     assert not list(tmp_path.rglob("run"))
     reads = [read_results(variant.folder / "results").cells for variant in variants]
-    assert [{cell["settings"]["chunking"] for cell in cells} for cells in reads] == [{"fixed"}, {"semantic"}]
+    assert [{cell["settings"]["chunking"] for cell in cells} for cells in reads] == [
+        {"fixed"},
+        {"semantic"},
+    ]
     for fixed, semantic in zip(*reads, strict=True):
-        assert semantic["read_flops"] > 1.5 * fixed["read_flops"]  # the sentences are read beside the chunks
+        assert (
+            semantic["read_flops"] > 1.5 * fixed["read_flops"]
+        )  # the sentences are read beside the chunks
     scores = [[cell["scores"]["nats"] for cell in cells] for cells in reads]
     assert scores[0] != scores[1]
 
@@ -205,9 +271,13 @@ def test_chunks_of_another_size_hold_the_text_that_those_of_the_pair_to_go_on_fr
 
 
 def test_a_recipe_that_goes_on_from_a_pair_expands_that_pair(recipe):
-    assert ablations.trained_pair(replace(recipe, output="nowhere", pair={"model": "smol"})) == "smol"
+    assert (
+        ablations.trained_pair(replace(recipe, output="nowhere", pair={"model": "smol"})) == "smol"
+    )
     with pytest.raises(UserError, match="train it first"):
-        ablations.trained_pair(replace(recipe, output="nowhere", pair={"model": "smol", "chunk_chars": 1024}))
+        ablations.trained_pair(
+            replace(recipe, output="nowhere", pair={"model": "smol", "chunk_chars": 1024})
+        )
 
 
 # The search
@@ -226,23 +296,44 @@ def test_a_search_keeps_every_trial_goes_on_and_ends_with_its_front(recipe, tmp_
         assert trial["chunking"] == "fixed" or trial["overlap_chars"] == 0
         pair = E2LLM.from_pretrained(tmp_path / f"trial-{trial['trial']}" / "pair", dtype="float32")
         chunker = pair.chunker if trial["chunking"] == "fixed" else pair.semantic_chunker()
-        assert (pair.chunker.size, pair.chunker.overlap) == (trial["chunk_chars"], trial["overlap_chars"])
+        assert (pair.chunker.size, pair.chunker.overlap) == (
+            trial["chunk_chars"],
+            trial["overlap_chars"],
+        )
         records = ablations.held_out(validation[1:], pair, recipe.validation_samples, 0)
-        documents = [pair.compress(record.context, ratio=trial["ratio"], chunker=chunker) for record in records]
+        documents = [
+            pair.compress(record.context, ratio=trial["ratio"], chunker=chunker)
+            for record in records
+        ]
         n_tokens = sum(len(pair.processor.text_ids(record.context)) for record in records)
-        assert trial["soft_tokens_per_token"] == pytest.approx(sum(document.n_soft for document in documents) / n_tokens, abs=1e-4)
-        method = make_method(f"e2llm:ratio={trial['ratio']}:expand=0:chunking={trial['chunking']}", pair)
-        nats = [method.score(method.read(record.context), record.question, record.answers[0]).mean() for record in records]
+        assert trial["soft_tokens_per_token"] == pytest.approx(
+            sum(document.n_soft for document in documents) / n_tokens, abs=1e-4
+        )
+        method = make_method(
+            f"e2llm:ratio={trial['ratio']}:expand=0:chunking={trial['chunking']}", pair
+        )
+        nats = [
+            method.score(method.read(record.context), record.question, record.answers[0]).mean()
+            for record in records
+        ]
         assert trial["validation"] == pytest.approx(float(sum(nats)) / len(nats), abs=1e-4)
     # By hand: what no other trial beats in both.
     both = [(trial["validation"], trial["soft_tokens_per_token"]) for trial in trials]
-    best = {own for own in both if not any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in both)}
+    best = {
+        own
+        for own in both
+        if not any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in both)
+    }
     assert {(line["validation"], line["soft_tokens_per_token"]) for line in front} == best
     assert search(recipe, tmp_path, 3, steps=1, say=lines) == front
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
     axis = search_front(trials, front).axes[0]
-    assert sorted(map(tuple, axis.collections[0].get_offsets())) == sorted(pair[::-1] for pair in both)
-    assert [text.get_text().rpartition(" ")[2] for text in axis.texts] == [str(line["ratio"]) for line in front]
+    assert sorted(map(tuple, axis.collections[0].get_offsets())) == sorted(
+        pair[::-1] for pair in both
+    )
+    assert [text.get_text().rpartition(" ")[2] for text in axis.texts] == [
+        str(line["ratio"]) for line in front
+    ]
     with pytest.raises(UserError, match=r"search over another recipe .seed: 0 -> 1"):
         search(replace(recipe, seed=1), tmp_path, 4, steps=1, say=lines)
 
@@ -266,12 +357,16 @@ def test_held_out_questions_are_of_all_sources_by_turns_and_fit_the_window(recip
             return np.random.default_rng([seed, epoch]).permutation(len(self))
 
     def questions(name, n_chars):
-        return Questions(QuestionRecord(f"{name}{n}", "x" * n_chars, "Why?", ("So.",), name) for n in range(9))
+        return Questions(
+            QuestionRecord(f"{name}{n}", "x" * n_chars, "Why?", ("So.",), name) for n in range(9)
+        )
 
     sources = [questions("short", 100), questions("long", 10_000), questions("other", 1_000)]
     chosen = ablations.held_out(sources, pair, 6, 0)
     assert [record.source for record in chosen] == ["short", "other"] * 3
-    assert chosen == ablations.held_out(sources, pair, 6, 0) != ablations.held_out(sources, pair, 6, 1)
+    assert (
+        chosen == ablations.held_out(sources, pair, 6, 0) != ablations.held_out(sources, pair, 6, 1)
+    )
     with pytest.raises(E2LLMError, match="short enough"):
         ablations.read_held_out(pair, "e2llm", ablations.held_out(sources[1:2], pair, 6, 0))
 

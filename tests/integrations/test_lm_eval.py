@@ -1,4 +1,6 @@
-"""lm-evaluation-harness: its tasks run on a pair, and what the pair reads of a request is what the module says."""
+"""lm-evaluation-harness: its tasks run on a pair, and what the pair reads of a request is what the
+module says.
+"""
 
 import functools
 import json
@@ -37,7 +39,17 @@ def make_lm(folder):
     """Make the model that the harness would make."""
 
     def make(**arguments) -> CompressingLM:
-        return CompressingLM(**{"pretrained": str(folder), "dtype": "float32", "device": "cpu", "ratio": 4, "expand": 0, **SHORT, **arguments})
+        return CompressingLM(
+            **{
+                "pretrained": str(folder),
+                "dtype": "float32",
+                "device": "cpu",
+                "ratio": 4,
+                "expand": 0,
+                **SHORT,
+                **arguments,
+            }
+        )
 
     return make
 
@@ -47,7 +59,9 @@ def bare(bases):
     """The harness's own model of the decoder alone."""
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=str(bases / "decoder-plain"), dtype="float32", device="cpu", batch_size=1)
+    return HFLM(
+        pretrained=str(bases / "decoder-plain"), dtype="float32", device="cpu", batch_size=1
+    )
 
 
 def request(*arguments, record=None):
@@ -73,14 +87,20 @@ def by_hand(lm, read, ids, soft_tokens):
     [
         (LONG, RECORD, TEXT),
         (f"{TEXT}\n\nAn example: yes.\n\n{LONG}", RECORD, TEXT),  # the last of two
-        (LONG, {}, LONG[: LONG.rindex("Question")]),  # no field: all but the tail, from a line's start
+        (
+            LONG,
+            {},
+            LONG[: LONG.rindex("Question")],
+        ),  # no field: all but the tail, from a line's start
         (LONG, {"input": LONG}, LONG[: LONG.rindex("Question")]),  # one field for all
         (LONG, None, LONG[: LONG.rindex("Question")]),
         (QUESTION, RECORD, ""),
         ("", {}, ""),
     ],
 )
-def test_the_document_is_the_longest_field_that_stands_in_the_request_or_all_but_its_tail(make_lm, context, record, document):
+def test_the_document_is_the_longest_field_that_stands_in_the_request_or_all_but_its_tail(
+    make_lm, context, record, document
+):
     start, end = make_lm().spans(context, record)[0]
     assert context[start:end] == document
     assert start == (context.rindex(document) if document else 0)
@@ -102,7 +122,9 @@ def test_the_chat_markers_before_the_user_s_words_are_no_document(make_pair, tmp
 
 def test_a_log_likelihood_equals_a_direct_computation(make_lm):
     lm = make_lm()
-    [(total, greedy)] = lm.loglikelihood([request(LONG, " The mayor", record=RECORD)], disable_tqdm=True)
+    [(total, greedy)] = lm.loglikelihood(
+        [request(LONG, " The mayor", record=RECORD)], disable_tqdm=True
+    )
     ids = lm.tokenizer(" The mayor")["input_ids"]
     read = (lm.tokenizer("Read this.\n\n")["input_ids"], None, lm.tokenizer(QUESTION)["input_ids"])
     document = lm.pair.compress(TEXT, ratio=4)
@@ -113,12 +135,23 @@ def test_a_log_likelihood_equals_a_direct_computation(make_lm):
 
 def test_what_is_too_short_to_be_compressed_is_what_the_bare_decoder_says(make_lm, bare):
     lm, text = make_lm(least_chars=10_000), TEXT[:150]
-    requests = [request(text, " The mayor"), request(text + " ", "the budget"), request("", "The mayor")]
-    for own, theirs in zip(lm.loglikelihood(requests, True), bare.loglikelihood(requests, True), strict=True):
+    requests = [
+        request(text, " The mayor"),
+        request(text + " ", "the budget"),
+        request("", "The mayor"),
+    ]
+    for own, theirs in zip(
+        lm.loglikelihood(requests, True), bare.loglikelihood(requests, True), strict=True
+    ):
         assert own == (pytest.approx(theirs[0], abs=1e-4), theirs[1])
     rolling = [request(text), request("The")]
-    assert lm.loglikelihood_rolling(rolling, True) == pytest.approx(bare.loglikelihood_rolling(rolling, True), abs=1e-4)
-    for settings in ({"until": ["\n"], "max_gen_toks": 12}, {"until": "e", "max_gen_toks": 12, "do_sample": False, "temperature": 1.0}):
+    assert lm.loglikelihood_rolling(rolling, True) == pytest.approx(
+        bare.loglikelihood_rolling(rolling, True), abs=1e-4
+    )
+    for settings in (
+        {"until": ["\n"], "max_gen_toks": 12},
+        {"until": "e", "max_gen_toks": 12, "do_sample": False, "temperature": 1.0},
+    ):
         writing = [request(text, settings)]
         assert lm.generate_until(writing, True) == bare.generate_until(writing, True)
 
@@ -176,11 +209,15 @@ def test_of_a_long_text_every_piece_follows_the_soft_tokens_of_what_is_before(ma
     window = lm.pair.config.decoder_window
     pieces = list(lm._rolling(text))
     assert "".join(lm.tokenizer.decode(ids) for _, ids in pieces) == text
-    assert all(len(ids) <= window // 2 and len(prompt.ids) + len(ids) <= window for prompt, ids in pieces)
+    assert all(
+        len(ids) <= window // 2 and len(prompt.ids) + len(ids) <= window for prompt, ids in pieces
+    )
     start, total = 0, 0.0
     for place, (prompt, ids) in enumerate(pieces):
         if place:
-            torch.testing.assert_close(prompt.soft_tokens, lm.pair.compress(text[:start], ratio=lm._last.ratio).soft_tokens)
+            torch.testing.assert_close(
+                prompt.soft_tokens, lm.pair.compress(text[:start], ratio=lm._last.ratio).soft_tokens
+            )
             total += by_hand(lm, (None,), ids, prompt.soft_tokens)
         else:
             total += by_hand(lm, ([lm.tokenizer.bos_token_id],), ids, None)
@@ -192,8 +229,12 @@ def test_of_a_long_text_every_piece_follows_the_soft_tokens_of_what_is_before(ma
 def test_a_document_is_compressed_once_for_all_requests_about_it(make_lm, monkeypatch):
     lm = make_lm()
     n_calls, compress = [], lm.pair.compress
-    monkeypatch.setattr(lm.pair, "compress", lambda *given, **named: n_calls.append(1) or compress(*given, **named))
-    lm.loglikelihood([request(LONG, choice, record=RECORD) for choice in (" yes", " no", " the mayor")], True)
+    monkeypatch.setattr(
+        lm.pair, "compress", lambda *given, **named: n_calls.append(1) or compress(*given, **named)
+    )
+    lm.loglikelihood(
+        [request(LONG, choice, record=RECORD) for choice in (" yes", " no", " the mayor")], True
+    )
     assert len(n_calls) == 1
 
 
@@ -204,7 +245,15 @@ def test_a_document_is_compressed_once_for_all_requests_about_it(make_lm, monkey
 def tasks(tmp_path_factory) -> Path:
     """A folder of tasks of every kind, over a local file."""
     folder = tmp_path_factory.mktemp("tasks")
-    rows = [{"passage": f"Meeting {n}. {TEXT}", "question": f"Who met {n}?", "choices": [" Ann", " Bo"], "gold": n % 2} for n in range(2)]
+    rows = [
+        {
+            "passage": f"Meeting {n}. {TEXT}",
+            "question": f"Who met {n}?",
+            "choices": [" Ann", " Bo"],
+            "gold": n % 2,
+        }
+        for n in range(2)
+    ]
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     common = {
         "dataset_path": "json",
@@ -213,14 +262,22 @@ def tasks(tmp_path_factory) -> Path:
         "doc_to_text": "{{passage}}\n\nQuestion: {{question}}\nAnswer:",
     }
     kinds = {
-        "town_choice": {"output_type": "multiple_choice", "doc_to_choice": "{{choices}}", "doc_to_target": "gold"},
+        "town_choice": {
+            "output_type": "multiple_choice",
+            "doc_to_choice": "{{choices}}",
+            "doc_to_target": "gold",
+        },
         "town_write": {
             "output_type": "generate_until",
             "doc_to_target": "{{choices[0]}}",
             "generation_kwargs": {"until": ["\n"], "max_gen_toks": 4},
             "metric_list": [{"metric": "exact_match"}],
         },
-        "town_text": {"output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{passage}}"},
+        "town_text": {
+            "output_type": "loglikelihood_rolling",
+            "doc_to_text": "",
+            "doc_to_target": "{{passage}}",
+        },
     }
     for name, own in kinds.items():
         (folder / f"{name}.yaml").write_text(json.dumps({"task": name, **common, **own}))
@@ -231,28 +288,48 @@ def test_the_harness_runs_tasks_of_every_kind(folder, tasks, make_lm):
     arguments = f"pretrained={folder},ratio=4,expand=0,tail_chars=30,least_chars=200,dtype=float32"
     names = ["town_choice", "town_write", "town_text"]
     manager = TaskManager(include_path=str(tasks), include_defaults=False)
-    found = lm_eval.simple_evaluate("e2llm", arguments, tasks=names, task_manager=manager, device="cpu", bootstrap_iters=0)
+    found = lm_eval.simple_evaluate(
+        "e2llm", arguments, tasks=names, task_manager=manager, device="cpu", bootstrap_iters=0
+    )
     assert set(found["results"]) == set(names)
     assert found["results"]["town_text"]["word_perplexity,none"] > 1
     sample = found["samples"]["town_choice"][0]
-    requests = [request(f"Meeting 0. {TEXT}\n\nQuestion: Who met 0?\nAnswer:", f" {choice}", record=sample["doc"]) for choice in (" Ann", " Bo")]
+    requests = [
+        request(
+            f"Meeting 0. {TEXT}\n\nQuestion: Who met 0?\nAnswer:",
+            f" {choice}",
+            record=sample["doc"],
+        )
+        for choice in (" Ann", " Bo")
+    ]
     direct = make_lm().loglikelihood(requests, True)
-    assert [float(response[0][0]) for response in sample["resps"]] == pytest.approx([total for total, _ in direct], abs=1e-3)
+    assert [float(response[0][0]) for response in sample["resps"]] == pytest.approx(
+        [total for total, _ in direct], abs=1e-3
+    )
 
 
 def test_the_documented_command_runs(folder, tasks, monkeypatch, capsys):
-    own = functools.partial(TaskManager, include_defaults=False)  # reading the harness's 14,000 tasks takes it a while
+    own = functools.partial(
+        TaskManager, include_defaults=False
+    )  # reading the harness's 14,000 tasks takes it a while
     monkeypatch.setattr("lm_eval.tasks.TaskManager", own)
     arguments = f"pretrained={folder},ratio=chunk,least_chars=200,tail_chars=30,dtype=float32"
-    options = f"--model e2llm --model_args {arguments} --tasks town_choice --include_path {tasks} --device cpu --limit 1"
+    options = (
+        f"--model e2llm --model_args {arguments} --tasks town_choice --include_path {tasks} "
+        "--device cpu --limit 1"
+    )
     monkeypatch.setattr(sys, "argv", ["lm_eval", *options.split()])
     main()
     assert "town_choice" in capsys.readouterr().out
 
 
 def test_a_mistake_on_the_command_line_is_told_in_one_line(tasks, monkeypatch, capsys):
-    monkeypatch.setattr("lm_eval.tasks.TaskManager", functools.partial(TaskManager, include_defaults=False))
-    options = f"--model e2llm --model_args pretrained=nowhere --tasks town_choice --include_path {tasks}"
+    monkeypatch.setattr(
+        "lm_eval.tasks.TaskManager", functools.partial(TaskManager, include_defaults=False)
+    )
+    options = (
+        f"--model e2llm --model_args pretrained=nowhere --tasks town_choice --include_path {tasks}"
+    )
     monkeypatch.setattr(sys, "argv", ["lm_eval", *options.split()])
     with pytest.raises(SystemExit) as end:
         main()
@@ -260,7 +337,16 @@ def test_a_mistake_on_the_command_line_is_told_in_one_line(tasks, monkeypatch, c
     assert "\ne2llm: `model` (='nowhere') must be one of smol.\n" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [{"ratio": 0.5}, {"expand": -1}, {"tail_chars": 0}, {"least_chars": 0}, {"pretrained": "nowhere"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"ratio": 0.5},
+        {"expand": -1},
+        {"tail_chars": 0},
+        {"least_chars": 0},
+        {"pretrained": "nowhere"},
+    ],
+)
 def test_arguments_are_checked(make_lm, arguments):
     with pytest.raises(UserError):
         make_lm(**arguments)
@@ -270,7 +356,11 @@ def test_settings_that_change_nothing_are_told_once(make_lm, caplog):
     lm = make_lm(batch_size=8)
     for _ in range(2):
         lm._sampling({"max_gen_toks": 2, "length_penalty": 2})
-    assert caplog.text.count("batch_size=8 changes nothing") == caplog.text.count("length_penalty=2 is not known here") == 1
+    assert (
+        caplog.text.count("batch_size=8 changes nothing")
+        == caplog.text.count("length_penalty=2 is not known here")
+        == 1
+    )
 
 
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch):

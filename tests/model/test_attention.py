@@ -16,16 +16,26 @@ def test_a_decoder_that_attends_by_groups_writes_what_it_wrote_before(tmp_path, 
     ids = torch.randint(5, 60, (batch, 90))
     mask = torch.ones_like(ids)
     mask[1:, :4] = 0  # padding, as in a batch of prompts
-    options = {"max_new_tokens": 12, "do_sample": False, "return_dict_in_generate": True, "output_logits": True, "pad_token_id": 0}
+    options = {
+        "max_new_tokens": 12,
+        "do_sample": False,
+        "return_dict_in_generate": True,
+        "output_logits": True,
+        "pad_token_id": 0,
+    }
     before = decoder.generate(ids, attention_mask=mask, **options)
     attend_by_groups(decoder)
     assert decoder.config._attn_implementation == GROUPED
     after = decoder.generate(ids, attention_mask=mask, **options)
     assert torch.equal(after.sequences, before.sequences)
-    torch.testing.assert_close(torch.stack(after.logits), torch.stack(before.logits), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.stack(after.logits), torch.stack(before.logits), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_a_decoder_without_sdpa_keeps_its_own_attention(tmp_path):
-    decoder = AutoModelForCausalLM.from_pretrained(tiny.make_decoder(tmp_path), attn_implementation="eager")
+    decoder = AutoModelForCausalLM.from_pretrained(
+        tiny.make_decoder(tmp_path), attn_implementation="eager"
+    )
     attend_by_groups(decoder)
     assert decoder.config._attn_implementation == "eager"

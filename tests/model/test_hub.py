@@ -1,4 +1,6 @@
-"""Pairs by hub name: pushed to a hub and loaded from it, over the hub's own protocol, on this machine."""
+"""Pairs by hub name: pushed to a hub and loaded from it, over the hub's own protocol, on this
+machine.
+"""
 
 import os
 import subprocess
@@ -41,7 +43,14 @@ def run(code: str, address: str, home: Path) -> str:
         "HF_TOKEN": "hf_ours",
         "NO_PROXY": "127.0.0.1",
     }
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split()[-1]
 
@@ -53,6 +62,12 @@ def test_a_pair_is_made_from_hub_names_pushed_and_loaded_by_its_own_hub_name(tmp
         pushed = run(PUSH, address, tmp_path / "one")
         files = {path.name for path in (tmp_path / "hub/us/pair").iterdir()}
         loaded = run(LOAD, address, tmp_path / "another")
-    assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "encoder_tokenizer"} <= files
+    assert {
+        "config.json",
+        "model.safetensors",
+        "processor_config.json",
+        "tokenizer.json",
+        "encoder_tokenizer",
+    } <= files
     assert (tmp_path / "hub/us/pair/model.safetensors").stat().st_size < 100_000
     assert pushed == loaded

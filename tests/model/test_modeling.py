@@ -9,17 +9,20 @@ import transformers as tf
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoProcessor
 
-from e2llm.answering import E2LLM
 from e2llm.errors import UserError
 from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.adapters import ADAPTERS
-from e2llm.model.assembling import attach_lora, load_processor, load_trainable, save_pair, widen_lora
+from e2llm.model.checkpoint import load_processor, load_trainable, save_pair
+from e2llm.model.lora import attach_lora, widen_lora
 from e2llm.model.pooling import POOLINGS, group
+from e2llm.pair import E2LLM
 from tests import tiny
 
 DOCUMENTS = [[tiny.TEXT], [tiny.TEXT[:150], "A short one."]]
 QUESTIONS = ["Who approved the budget?", "When?"]
-PAIRS = [(encoder, "llama") for encoder in tiny.ENCODERS] + [("bert", decoder) for decoder in tiny.DECODERS if decoder != "llama"]
+PAIRS = [(encoder, "llama") for encoder in tiny.ENCODERS] + [
+    ("bert", decoder) for decoder in tiny.DECODERS if decoder != "llama"
+]
 PAIR_NAMES = ["-".join(pair) for pair in PAIRS]
 WAYS = {
     "greedy": {"do_sample": False},
@@ -36,22 +39,30 @@ def inputs(pair):
 
 
 def embeddings_of(model, inputs):
-    soft_tokens, soft_mask = model.compress(inputs["chunk_input_ids"], inputs["chunk_attention_mask"], inputs["chunk_soft_ids"])
+    soft_tokens, soft_mask = model.compress(
+        inputs["chunk_input_ids"], inputs["chunk_attention_mask"], inputs["chunk_soft_ids"]
+    )
     return model.embed(inputs["input_ids"], soft_tokens, soft_mask)
 
 
 def generate_twice(model, inputs, **way):
-    """Generate with the pair from its chunk inputs, and with the bare decoder from the same embeddings."""
+    """Generate with the pair from its chunk inputs, and with the bare decoder from the same
+    embeddings.
+    """
     way = {"max_new_tokens": 6, "pad_token_id": 0, **way}
     torch.manual_seed(7)
     whole = model.generate(**inputs, **way)
     torch.manual_seed(7)
-    bare = model.decoder.generate(inputs_embeds=embeddings_of(model, inputs), attention_mask=inputs["attention_mask"], **way)
+    bare = model.decoder.generate(
+        inputs_embeds=embeddings_of(model, inputs), attention_mask=inputs["attention_mask"], **way
+    )
     return whole[:, inputs["input_ids"].shape[1] :], bare
 
 
 @pytest.mark.parametrize(("encoder", "decoder"), PAIRS, ids=PAIR_NAMES)
-def test_every_family_generates_what_its_bare_decoder_generates_from_the_same_embeddings(make_pair, encoder, decoder):
+def test_every_family_generates_what_its_bare_decoder_generates_from_the_same_embeddings(
+    make_pair, encoder, decoder
+):
     pair = make_pair(encoder, decoder)
     whole, bare = generate_twice(pair.model, pair.processor(QUESTIONS, DOCUMENTS), do_sample=False)
     assert torch.equal(whole, bare)
@@ -59,7 +70,9 @@ def test_every_family_generates_what_its_bare_decoder_generates_from_the_same_em
 
 @pytest.mark.parametrize("decoder", ["llama", "gemma2", "gpt2"])
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_of_generating_equals_the_bare_decoder_on_the_same_embeddings(make_pair, decoder, way):
+def test_every_way_of_generating_equals_the_bare_decoder_on_the_same_embeddings(
+    make_pair, decoder, way
+):
     pair = make_pair("bert", decoder)
     whole, bare = generate_twice(pair.model, pair.processor(QUESTIONS, DOCUMENTS), **WAYS[way])
     assert torch.equal(whole, bare)
@@ -76,12 +89,20 @@ def test_generation_without_a_cache_equals_generation_with_one(pair, inputs):
 def test_every_adapter_works_with_every_pooling_and_trains(make_pair, adapter, pooling):
     pair = make_pair(adapter=adapter, pooling=pooling)
     inputs = pair.processor(QUESTIONS, DOCUMENTS)
-    soft_tokens, mask = pair.model.compress(inputs["chunk_input_ids"], inputs["chunk_attention_mask"], inputs["chunk_soft_ids"])
+    soft_tokens, mask = pair.model.compress(
+        inputs["chunk_input_ids"], inputs["chunk_attention_mask"], inputs["chunk_soft_ids"]
+    )
     norms = soft_tokens[mask].norm(dim=-1)
-    # An adapter that does not normalise only begins near the norm: states of a group that are alike add up.
+    # An adapter that does not normalise only begins near the norm: states of a group that are alike
+    # add up.
     tolerance = 0.15 if pair.model.adapter.normalizes else 0.5
     assert norms.mean().item() == pytest.approx(pair.config.soft_token_norm, rel=tolerance)
-    pair.model(**inputs, labels=inputs["input_ids"].masked_fill(inputs["input_ids"] == pair.config.placeholder_id, -100)).loss.backward()
+    pair.model(
+        **inputs,
+        labels=inputs["input_ids"].masked_fill(
+            inputs["input_ids"] == pair.config.placeholder_id, -100
+        ),
+    ).loss.backward()
     for name, parameter in pair.model.adapter.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -95,10 +116,14 @@ def test_the_vpma_adapter_computes_the_papers_equations_over_four_heads():
     keys, values = adapter.key(states), adapter.value(states)
     heads = []
     for head in torch.arange(d_dec).split(d_dec // n_heads):
-        weights = torch.softmax((adapter.query[head] @ keys[:, head].T) / (d_dec // n_heads) ** 0.5, -1)
+        weights = torch.softmax(
+            (adapter.query[head] @ keys[:, head].T) / (d_dec // n_heads) ** 0.5, -1
+        )
         heads.append(weights @ values[:, head])
     hidden = adapter.attention_norm(adapter.out(torch.cat(heads)) + adapter.query)
-    expected = adapter.output_norm(hidden + adapter.down(torch.nn.functional.gelu(adapter.up(hidden))))
+    expected = adapter.output_norm(
+        hidden + adapter.down(torch.nn.functional.gelu(adapter.up(hidden)))
+    )
     got = adapter.project(states[None], torch.ones(1, length, dtype=torch.bool))
     torch.testing.assert_close(got[0], expected)
 
@@ -123,7 +148,9 @@ def test_the_mean_pooling_averages_equal_groups():
 
 def test_no_documents_equal_the_bare_decoder(pair):
     inputs = pair.processor(QUESTIONS)
-    bare = pair.model.decoder(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+    bare = pair.model.decoder(
+        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]
+    )
     torch.testing.assert_close(pair.model(**inputs).logits, bare.logits)
 
 
@@ -135,15 +162,26 @@ def test_batching_changes_nothing(pair, inputs):
 
 
 def test_labels_give_the_decoders_own_loss(pair, inputs):
-    labels = inputs["input_ids"].masked_fill(inputs["input_ids"] == pair.config.placeholder_id, -100)
+    labels = inputs["input_ids"].masked_fill(
+        inputs["input_ids"] == pair.config.placeholder_id, -100
+    )
     output = pair.model(**inputs, labels=labels)
     shifted, targets = output.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
-    torch.testing.assert_close(output.loss, torch.nn.functional.cross_entropy(shifted, targets, ignore_index=-100))
+    torch.testing.assert_close(
+        output.loss, torch.nn.functional.cross_entropy(shifted, targets, ignore_index=-100)
+    )
 
 
 def test_soft_tokens_compressed_before_give_the_same_logits(pair, inputs):
-    soft_tokens, soft_mask = pair.model.compress(inputs["chunk_input_ids"], inputs["chunk_attention_mask"], inputs["chunk_soft_ids"])
-    given = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "soft_tokens": soft_tokens, "soft_mask": soft_mask}
+    soft_tokens, soft_mask = pair.model.compress(
+        inputs["chunk_input_ids"], inputs["chunk_attention_mask"], inputs["chunk_soft_ids"]
+    )
+    given = {
+        "input_ids": inputs["input_ids"],
+        "attention_mask": inputs["attention_mask"],
+        "soft_tokens": soft_tokens,
+        "soft_mask": soft_mask,
+    }
     torch.testing.assert_close(pair.model(**given).logits, pair.model(**inputs).logits)
 
 
@@ -162,16 +200,20 @@ def test_placeholders_without_soft_tokens_are_refused(pair):
 def test_a_saved_pair_holds_the_adapter_and_the_names_of_its_bases_alone(pair, tmp_path):
     pair.save(tmp_path)
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
-        assert all(name.startswith("adapter.") for name in file.keys())  # noqa: SIM118 - not a mapping
+        assert all(name.startswith("adapter.") for name in file.keys())  # noqa: SIM118
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["encoder_name"].endswith("encoder-bert")
     assert config["decoder_name"].endswith("decoder-llama")
     assert "max_position_embeddings" in config["text_config"]
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [("bert", "llama"), ("modernbert", "gpt2"), ("qwen3", "gemma3")])
+@pytest.mark.parametrize(
+    ("encoder", "decoder"), [("bert", "llama"), ("modernbert", "gpt2"), ("qwen3", "gemma3")]
+)
 @pytest.mark.parametrize("full", [False, True], ids=["light", "full"])
-def test_the_auto_classes_load_what_was_saved_also_from_another_place(make_pair, tmp_path, encoder, decoder, full):
+def test_the_auto_classes_load_what_was_saved_also_from_another_place(
+    make_pair, tmp_path, encoder, decoder, full
+):
     pair = make_pair(encoder, decoder, adapter="vpma")
     inputs = pair.processor(QUESTIONS, DOCUMENTS)
     pair.model.save_pretrained(tmp_path / "first", full=full)
@@ -190,7 +232,9 @@ def test_the_auto_classes_load_what_was_saved_also_from_another_place(make_pair,
 def test_a_full_checkpoint_needs_no_base_models(make_pair, tmp_path):
     tiny.make_encoder(tmp_path / "encoder-own")
     tiny.make_decoder(tmp_path / "decoder-own")
-    pair = E2LLM.pair(str(tmp_path / "encoder-own"), str(tmp_path / "decoder-own"), dtype="float32", device="cpu")
+    pair = E2LLM.pair(
+        str(tmp_path / "encoder-own"), str(tmp_path / "decoder-own"), dtype="float32", device="cpu"
+    )
     pair.model.save_pretrained(tmp_path / "full", full=True)
     pair.processor.save_pretrained(tmp_path / "full")
     shutil.rmtree(tmp_path / "encoder-own")
@@ -218,7 +262,9 @@ def test_lora_reaches_both_sides_of_every_family(make_pair, encoder, decoder):
 def trained_lora(make_pair, inputs):
     """Take one large step, so that LoRA and adapter differ from their start."""
     model = attach_lora(make_pair().model, rank=4)
-    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1.0)
+    optimizer = torch.optim.SGD(
+        [parameter for parameter in model.parameters() if parameter.requires_grad], lr=1.0
+    )
     labels = inputs["input_ids"].masked_fill(inputs["input_ids"] == 400, -100)
     for _ in range(2):
         optimizer.zero_grad()
@@ -227,8 +273,17 @@ def trained_lora(make_pair, inputs):
     return model.eval()
 
 
-@pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"rank_pattern": {r"encoder\..*": 3}, "alpha_pattern": {r"encoder\..*": 5}}])
-def test_a_wider_lora_computes_the_same_until_it_is_trained_and_is_saved_as_it_is(make_pair, inputs, tmp_path, options):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_rslora": True},
+        {"rank_pattern": {r"encoder\..*": 3}, "alpha_pattern": {r"encoder\..*": 5}},
+    ],
+)
+def test_a_wider_lora_computes_the_same_until_it_is_trained_and_is_saved_as_it_is(
+    make_pair, inputs, tmp_path, options
+):
     pair = make_pair()
     model = attach_lora(pair.model, rank=2, alpha=6, **options)
     for name, parameter in model.named_parameters():
@@ -237,14 +292,23 @@ def test_a_wider_lora_computes_the_same_until_it_is_trained_and_is_saved_as_it_i
     before = model(**inputs).logits
     widen_lora(model, "decoder", 5)
     torch.testing.assert_close(model(**inputs).logits, before)
-    widths = {part: {p.shape[0] for n, p in model.named_parameters() if f".{part}." in n and "lora_A" in n} for part in ("encoder", "decoder")}
+    widths = {
+        part: {
+            p.shape[0] for n, p in model.named_parameters() if f".{part}." in n and "lora_A" in n
+        }
+        for part in ("encoder", "decoder")
+    }
     assert widths == {"encoder": {3 if "rank_pattern" in options else 2}, "decoder": {5}}
     widen_lora(model, "decoder", 4)  # which it has already
     save_pair(model, pair.processor, tmp_path / "wide")
     again = load_trainable(tmp_path / "wide", pair.config, dtype=torch.float32)
     torch.testing.assert_close(again(**inputs).logits, before)
     model(**inputs).logits.square().mean().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if ".decoder." in n and "lora_B" in n)
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0
+        for n, p in model.named_parameters()
+        if ".decoder." in n and "lora_B" in n
+    )
 
 
 def test_a_lora_whose_layers_differ_is_not_widened(make_pair):
@@ -256,8 +320,13 @@ def test_a_lora_whose_layers_differ_is_not_widened(make_pair):
 def test_frozen_parameters_get_no_gradient_and_do_not_move(make_pair, inputs):
     before = {name: tensor.clone() for name, tensor in make_pair().model.state_dict().items()}
     model = trained_lora(make_pair, inputs)
-    assert all(parameter.grad is None for parameter in model.parameters() if not parameter.requires_grad)
-    after = {name.replace(".base_layer.", "."): tensor for name, tensor in model.get_base_model().state_dict().items()}
+    assert all(
+        parameter.grad is None for parameter in model.parameters() if not parameter.requires_grad
+    )
+    after = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in model.get_base_model().state_dict().items()
+    }
     frozen = [name for name in before if not name.startswith("adapter.")]
     assert all(torch.equal(before[name], after[name]) for name in frozen)
 
@@ -267,12 +336,21 @@ def test_a_saved_lora_is_loaded_and_merged(make_pair, inputs, tmp_path):
     trained = model(**inputs).logits
     assert not torch.allclose(trained, make_pair().model(**inputs).logits, atol=1e-3)
     save_pair(model, processor, tmp_path)
-    assert {"config.json", "lora", "processor_config.json"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"config.json", "lora", "processor_config.json"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
     assert not (tmp_path / "model.safetensors").exists()
-    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, trained, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits,
+        trained,
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
-def test_a_pair_with_lora_keeps_its_rotary_frequencies_whole_in_bfloat16(make_pair, inputs, tmp_path):
+def test_a_pair_with_lora_keeps_its_rotary_frequencies_whole_in_bfloat16(
+    make_pair, inputs, tmp_path
+):
     save_pair(trained_lora(make_pair, inputs), make_pair().processor, tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
@@ -281,11 +359,16 @@ def test_a_pair_with_lora_keeps_its_rotary_frequencies_whole_in_bfloat16(make_pa
     assert torch.equal(loaded.decoder.model.rotary_emb.inv_freq, frequencies)
 
 
-def test_a_merged_lora_is_saved_whole_and_its_plain_decoder_loads_elsewhere(make_pair, inputs, tmp_path):
+def test_a_merged_lora_is_saved_whole_and_its_plain_decoder_loads_elsewhere(
+    make_pair, inputs, tmp_path
+):
     save_pair(trained_lora(make_pair, inputs), make_pair().processor, tmp_path / "light")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "light")
     model.save_pretrained(tmp_path / "full")
-    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path / "full")(**inputs).logits, model(**inputs).logits)
+    torch.testing.assert_close(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "full")(**inputs).logits,
+        model(**inputs).logits,
+    )
     model.decoder.save_pretrained(tmp_path / "decoder")
     decoder = AutoModelForCausalLM.from_pretrained(tmp_path / "decoder")
     ids = torch.tensor([[5, 6, 7]])
@@ -325,19 +408,30 @@ def test_a_processor_is_rebuilt_from_the_bases_where_the_folder_holds_none(pair,
     assert processor.to_dict() == pair.processor.to_dict()
 
 
-@pytest.mark.parametrize(("argument", "value", "nearest"), [("adapter", "mpl", "mlp"), ("pooling", "meen", "mean")])
+@pytest.mark.parametrize(
+    ("argument", "value", "nearest"), [("adapter", "mpl", "mlp"), ("pooling", "meen", "mean")]
+)
 def test_an_unknown_part_suggests_the_nearest(make_pair, argument, value, nearest):
     with pytest.raises(UserError, match=f"`{argument}` .*did you mean '{nearest}'"):
         make_pair(**{argument: value})
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "mpnet"])
-def test_an_encoder_without_pooler_weights_gives_the_same_fingerprint_at_every_loading(bases, tmp_path, family):
+def test_an_encoder_without_pooler_weights_gives_the_same_fingerprint_at_every_loading(
+    bases, tmp_path, family
+):
     tf.AutoModelForMaskedLM.from_config(tiny.ENCODERS[family]()).save_pretrained(tmp_path)
     tiny.encoder_tokenizer().save_pretrained(tmp_path)
-    pairs = [E2LLM.pair(str(tmp_path), str(bases / "decoder-llama"), dtype="float32", device="cpu") for _ in range(2)]
+    pairs = [
+        E2LLM.pair(str(tmp_path), str(bases / "decoder-llama"), dtype="float32", device="cpu")
+        for _ in range(2)
+    ]
     assert pairs[0].fingerprint == pairs[1].fingerprint
-    assert not any("pooler" in name for name, parameter in attach_lora(pairs[0].model, rank=2).named_parameters() if parameter.requires_grad)
+    assert not any(
+        "pooler" in name
+        for name, parameter in attach_lora(pairs[0].model, rank=2).named_parameters()
+        if parameter.requires_grad
+    )
 
 
 def test_a_lora_that_was_merged_in_memory_is_saved(make_pair, inputs, tmp_path):
@@ -346,7 +440,12 @@ def test_a_lora_that_was_merged_in_memory_is_saved(make_pair, inputs, tmp_path):
     merged = model.merge_and_unload()
     assert not merged.holds_bases()
     merged.save_pretrained(tmp_path)
-    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, trained, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits,
+        trained,
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
@@ -355,23 +454,34 @@ def test_a_base_that_was_fine_tuned_is_saved(make_pair, inputs, tmp_path, part):
     assert pair.model.holds_bases()
     with torch.no_grad():
         for parameter in getattr(pair.model, part).parameters():
-            parameter.data = parameter.data * 1.1  # as optimizers that copy do, which torch does not count
+            parameter.data = (
+                parameter.data * 1.1
+            )  # as optimizers that copy do, which torch does not count
     pair.save(tmp_path)
-    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, pair.model(**inputs).logits)
+    torch.testing.assert_close(
+        AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, pair.model(**inputs).logits
+    )
 
 
-def test_a_pair_with_lora_has_one_fingerprint_in_memory_and_loaded_in_any_precision(make_pair, inputs, tmp_path):
+def test_a_pair_with_lora_has_one_fingerprint_in_memory_and_loaded_in_any_precision(
+    make_pair, inputs, tmp_path
+):
     model = trained_lora(make_pair, inputs)
     fingerprints = {E2LLM(model, make_pair().processor).fingerprint}
     save_pair(model, make_pair().processor, tmp_path)
-    fingerprints |= {E2LLM.from_pretrained(tmp_path, dtype=dtype, device="cpu").fingerprint for dtype in ("float32", "bfloat16")}
+    fingerprints |= {
+        E2LLM.from_pretrained(tmp_path, dtype=dtype, device="cpu").fingerprint
+        for dtype in ("float32", "bfloat16")
+    }
     assert len(fingerprints) == 1
     assert fingerprints != {make_pair().fingerprint}
 
 
 def test_a_model_that_reads_in_both_directions_is_refused_as_decoder(bases):
     with pytest.raises(UserError, match=r"`decoder` .*both directions.*swapped"):
-        E2LLM.pair(str(bases / "encoder-bert"), str(bases / "encoder-bert"), dtype="float32", device="cpu")
+        E2LLM.pair(
+            str(bases / "encoder-bert"), str(bases / "encoder-bert"), dtype="float32", device="cpu"
+        )
 
 
 @pytest.mark.parametrize("decoder", tiny.DECODERS)
@@ -379,7 +489,9 @@ def test_every_family_is_saved_whole_and_loaded_again(make_pair, tmp_path, decod
     pair = make_pair(decoder=decoder)
     inputs = pair.processor(QUESTIONS, DOCUMENTS)
     pair.model.save_pretrained(tmp_path, full=True)
-    torch.testing.assert_close(AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, pair.model(**inputs).logits)
+    torch.testing.assert_close(
+        AutoModelForCausalLM.from_pretrained(tmp_path)(**inputs).logits, pair.model(**inputs).logits
+    )
 
 
 def test_the_residual_adapter_computes_its_equation_and_knows_the_order_of_a_group():
@@ -408,16 +520,29 @@ def test_the_adapter_reads_the_encoders_layers_side_by_side_the_last_one_last(ma
     hidden = pair.model.encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     states = pair.model.encode(ids, mask)
     assert states.shape[-1] == pair.model.adapter.pooling.d_enc == 3 * 32
-    torch.testing.assert_close(states, torch.cat([hidden.hidden_states[0], hidden.hidden_states[1], hidden.last_hidden_state], -1))
+    torch.testing.assert_close(
+        states,
+        torch.cat([hidden.hidden_states[0], hidden.hidden_states[1], hidden.last_hidden_state], -1),
+    )
 
 
 @pytest.mark.parametrize("encoder", tiny.ENCODERS)
-def test_a_pair_that_reads_several_layers_compresses_ranks_and_comes_back(make_pair, tmp_path, encoder):
-    pair, plain = (make_pair(encoder, adapter="residual", encoder_layers=layers, trained=True) for layers in ([0, -1], None))
+def test_a_pair_that_reads_several_layers_compresses_ranks_and_comes_back(
+    make_pair, tmp_path, encoder
+):
+    pair, plain = (
+        make_pair(encoder, adapter="residual", encoder_layers=layers, trained=True)
+        for layers in ([0, -1], None)
+    )
     document = pair.compress(tiny.TEXT)
-    torch.testing.assert_close(document.embeddings, plain.compress(tiny.TEXT).embeddings)  # of the last layer alone
+    torch.testing.assert_close(
+        document.embeddings, plain.compress(tiny.TEXT).embeddings
+    )  # of the last layer alone
     assert pair.fingerprint != plain.fingerprint
     pair.save(tmp_path)
     again = E2LLM.from_pretrained(tmp_path, dtype="float32", device="cpu")
     assert again.fingerprint == pair.fingerprint
-    assert again.ask("Who?", document, expand=0, max_new_tokens=3).text == pair.ask("Who?", document, expand=0, max_new_tokens=3).text
+    assert (
+        again.ask("Who?", document, expand=0, max_new_tokens=3).text
+        == pair.ask("Who?", document, expand=0, max_new_tokens=3).text
+    )

@@ -1,4 +1,6 @@
-"""Encoder inputs and prompt ids: soft token counts, groups, late chunking, and text that tries to be more than text."""
+"""Encoder inputs and prompt ids: soft token counts, groups, late chunking, and text that tries to
+be more than text.
+"""
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
-from e2llm.chunking import Chunker
+from e2llm.chunking.chunker import Chunker
 from e2llm.errors import UserError
 from e2llm.model.processing import SoftTokens, count_states
 from tests import tiny
@@ -46,7 +48,9 @@ def test_soft_counts_go_on_where_they_were_left(pair, tokens, ratio, data):
 
 @pytest.mark.parametrize("window", [1, 2, 3])
 @pytest.mark.parametrize("ratio", [1, 3, "chunk"])
-def test_every_soft_token_is_fed_by_an_equal_group_of_its_chunks_states_in_order(pair, window, ratio):
+def test_every_soft_token_is_fed_by_an_equal_group_of_its_chunks_states_in_order(
+    pair, window, ratio
+):
     text = tiny.TEXT * 3
     spans = Chunker(90)(text)
     rows = pair.processor.encoder_rows(text, spans, window)
@@ -66,7 +70,10 @@ def test_a_token_of_a_window_counts_for_the_chunk_that_it_stands_in(pair):
     text = "river bridge town. mayor budget hall. school winter books."
     spans = [(0, 19), (19, 38), (38, len(text))]
     (row,) = pair.processor.encoder_rows(text, spans, window=3)
-    alone = [pair.processor.encoder_tokenizer(text[start:end], add_special_tokens=False)["input_ids"] for start, end in spans]
+    alone = [
+        pair.processor.encoder_tokenizer(text[start:end], add_special_tokens=False)["input_ids"]
+        for start, end in spans
+    ]
     for chunk, ids in enumerate(alone):
         assert [row.input_ids[place] for place in np.flatnonzero(row.chunk_ids == chunk)] == ids
 
@@ -76,7 +83,12 @@ def test_a_chunk_too_long_for_the_encoder_is_read_in_pieces_that_lose_nothing(pa
     rows = pair.processor.encoder_rows(text, [(0, len(text))])
     assert len(rows) > 1
     assert all(len(row.input_ids) <= pair.processor.encoder_max_tokens for row in rows)
-    read = [token for row in rows for token, chunk in zip(row.input_ids, row.chunk_ids, strict=True) if chunk == 0]
+    read = [
+        token
+        for row in rows
+        for token, chunk in zip(row.input_ids, row.chunk_ids, strict=True)
+        if chunk == 0
+    ]
     assert read == pair.processor.encoder_tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -86,7 +98,9 @@ def test_a_chunk_of_which_the_tokenizer_makes_nothing_owes_no_soft_token(pair, c
     spans = [(0, 13), (13, 13 + len(chunk)), (13 + len(chunk), len(text))]
     for window in (1, 3):
         rows = pair.processor.encoder_rows(text, spans, window)
-        counts, _ = pair.processor.soft_counts(pair.processor.count_tokens(text, spans), count_states(rows, 3), 1)
+        counts, _ = pair.processor.soft_counts(
+            pair.processor.count_tokens(text, spans), count_states(rows, 3), 1
+        )
         assert counts[1] == 0
         assert counts[0] >= 1 <= counts[2]
         assert max(map(max, pair.processor.soft_ids(rows, counts))) == counts.sum() - 1
@@ -98,7 +112,9 @@ def test_the_cls_pooling_reads_the_leading_special_token_and_the_mean_does_not(m
         processor = make_pair(pooling=pooling).processor
         rows = processor.encoder_rows(tiny.TEXT, spans)
         ids = processor.soft_ids(rows, np.ones(len(spans), np.int64))
-        assert [row[0] for row in ids] == [first if first < 0 else chunk for chunk in range(len(spans))]
+        assert [row[0] for row in ids] == [
+            first if first < 0 else chunk for chunk in range(len(spans))
+        ]
 
 
 def test_a_document_prompt_goes_to_the_encoder_and_feeds_no_soft_token(make_pair):
@@ -128,7 +144,9 @@ def test_no_text_becomes_a_placeholder_or_a_special_token(make_pair, decoder):
 
 def test_the_chat_template_surrounds_the_users_turn(pair):
     ids = pair.processor.prompt_ids(["Who?"])
-    assert pair.processor.tokenizer.decode(ids) == "<|start|>user\nWho?<|end|>\n<|start|>assistant\n"
+    assert (
+        pair.processor.tokenizer.decode(ids) == "<|start|>user\nWho?<|end|>\n<|start|>assistant\n"
+    )
 
 
 def test_a_decoder_without_a_chat_template_gets_plain_text(make_pair):
@@ -143,9 +161,12 @@ def test_documents_that_are_not_one_list_per_prompt_are_refused(pair, documents)
 
 
 TEMPLATES = {
-    "list content": "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'][0]['text'] }}<|end|>\n{% endfor %}<|start|>assistant\n",
-    "trims": "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|end|>\n{% endfor %}<|start|>assistant\n",
-    "system default": "<|start|>system\nBe kind.<|end|>\n{% for m in messages %}{{ m['content'] }}{% endfor %}<|start|>assistant\n",
+    "list content": "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'][0]['text'] "
+    "}}<|end|>\n{% endfor %}<|start|>assistant\n",
+    "trims": "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|end|>\n{% "
+    "endfor %}<|start|>assistant\n",
+    "system default": "<|start|>system\nBe kind.<|end|>\n{% for m in messages %}{{ m['content'] }}{% endfor "
+    "%}<|start|>assistant\n",
 }
 
 
@@ -177,7 +198,12 @@ def test_templates_of_every_habit_carry_the_users_text_once(make_pair, name):
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ raise_exception('no') }}", "{{ messages[0]['content'] }}{{ messages[0]['content'] }}", "nothing of it", "{{ messages[5].x.y }}"],
+    [
+        "{{ raise_exception('no') }}",
+        "{{ messages[0]['content'] }}{{ messages[0]['content'] }}",
+        "nothing of it",
+        "{{ messages[5].x.y }}",
+    ],
 )
 def test_a_template_that_loses_repeats_or_refuses_the_users_text_is_named(make_pair, template):
     processor = make_pair().processor
@@ -195,15 +221,23 @@ def test_an_empty_template_on_the_processor_gives_a_plain_prompt(make_pair):
 def test_texts_that_meet_are_tokenised_as_one(pair):
     ids = pair.processor.prompt_ids(["The cou", "ncil met", SoftTokens(1), " at no", "on"])
     before, after = pair.processor.turn_ids()
-    middle = [*pair.processor.text_ids("The council met"), pair.processor.placeholder_id, *pair.processor.text_ids(" at noon")]
+    middle = [
+        *pair.processor.text_ids("The council met"),
+        pair.processor.placeholder_id,
+        *pair.processor.text_ids(" at noon"),
+    ]
     assert ids == [*before, *middle, *after]
 
 
-def test_the_cls_pooling_of_an_encoder_without_a_leading_special_token_reads_each_groups_first_state(make_pair, bases):
+def test_the_cls_pooling_of_an_encoder_without_a_leading_special_token_reads_each_groups_first_state(
+    make_pair, bases
+):
     pair = make_pair("qwen3", pooling="cls", document_prompt="the library: ")
     bare = Tokenizer.from_str(pair.processor.encoder_tokenizer.backend_tokenizer.to_str())
     bare.post_processor = processors.TemplateProcessing(single="$A")
-    pair.processor.encoder_tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, pad_token="[PAD]")
+    pair.processor.encoder_tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bare, pad_token="[PAD]"
+    )
     document = pair.compress(tiny.TEXT, ratio="chunk")
     distinct = {tuple(row) for row in document.soft_tokens.tolist()}
     assert len(distinct) == document.n_soft
@@ -218,12 +252,21 @@ def test_late_chunking_of_chunks_that_overlap_is_refused_by_the_processor_too(ma
 def test_a_later_turn_goes_on_where_an_answer_ended(make_pair, decoder):
     processor = make_pair(decoder=decoder).processor
     said = ("Who?", "Ann.", "Why?")
-    ids = [*processor.prompt_ids([said[0]]), *processor.text_ids(said[1]), processor.tokenizer.eos_token_id, *processor.later_turn_ids()]
+    ids = [
+        *processor.prompt_ids([said[0]]),
+        *processor.text_ids(said[1]),
+        processor.tokenizer.eos_token_id,
+        *processor.later_turn_ids(),
+    ]
     ids += [*processor.text_ids(said[2]), *processor.turn_ids()[1]]
     if decoder == "plain":
         assert processor.tokenizer.decode(ids, skip_special_tokens=True) == "Who?Ann.\n\nWhy?"
         return
     roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
-    wanted = processor.tokenizer.apply_chat_template(messages, chat_template=processor.chat_template, tokenize=False, add_generation_prompt=True)
-    assert processor.tokenizer.decode(ids).replace(" ", "").replace("<eos>", "") == wanted.replace(" ", "")
+    wanted = processor.tokenizer.apply_chat_template(
+        messages, chat_template=processor.chat_template, tokenize=False, add_generation_prompt=True
+    )
+    assert processor.tokenizer.decode(ids).replace(" ", "").replace("<eos>", "") == wanted.replace(
+        " ", ""
+    )

@@ -19,7 +19,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sources(data: Path) -> list[Source]:
     """The two sources, open."""
-    return [open_source(SourceSettings(path=str(data / f"{name}.jsonl"))) for name in ("texts", "questions")]
+    return [
+        open_source(SourceSettings(path=str(data / f"{name}.jsonl")))
+        for name in ("texts", "questions")
+    ]
 
 
 @pytest.fixture
@@ -27,6 +30,8 @@ def make_recipe(bases: Path, data: Path, tmp_path: Path) -> Callable[..., Recipe
     """Make a recipe from stages and other fields, as YAML holds them."""
 
     def make(*stages: dict, output: str = "run", **changes: object) -> Recipe:
-        return build(Recipe, writing.recipe(bases, data, tmp_path / output, *stages, **changes), "recipe")
+        return build(
+            Recipe, writing.recipe(bases, data, tmp_path / output, *stages, **changes), "recipe"
+        )
 
     return make

@@ -11,7 +11,13 @@ from e2llm.training.curves import CURVES_FILE, plot, read_log
 LINES = [
     {"step": 1, "stage": "read", "loss": 2.0, "reasoning": 2.0, "reasoning@4": 2.0},
     {"step": 2, "stage": "read", "loss": 1.5, "reasoning": 1.5, "reasoning@8": 1.5},
-    {"step": 2, "stage": "read", "eval_reasoning@4": 1.8, "eval_reasoning@8": 1.9, "eval_decisive": 1.85},
+    {
+        "step": 2,
+        "stage": "read",
+        "eval_reasoning@4": 1.8,
+        "eval_reasoning@8": 1.9,
+        "eval_decisive": 1.85,
+    },
 ]
 
 
@@ -30,7 +36,9 @@ def test_a_picture_is_drawn_of_every_stage_that_has_lines(tmp_path):
     assert plot(tmp_path) == tmp_path / CURVES_FILE
     two = (tmp_path / CURVES_FILE).read_bytes()
     assert one[:8] == two[:8] == b"\x89PNG\r\n\x1a\n"
-    assert int.from_bytes(two[20:24], "big") > 1.8 * int.from_bytes(one[20:24], "big")  # twice as high
+    assert int.from_bytes(two[20:24], "big") > 1.8 * int.from_bytes(
+        one[20:24], "big"
+    )  # twice as high
 
 
 def test_a_run_without_lines_has_an_empty_picture(tmp_path):

@@ -10,7 +10,16 @@ from torch.utils.data import DataLoader
 from e2llm.errors import UserError
 from e2llm.training.data.records import TextRecord
 from e2llm.training.data.sources import Source, SourceSettings, open_source
-from e2llm.training.mixture import POOL_BATCHES, POOL_SAMPLES, RATIO_RUN, Mixture, SameSource, cut_by_length, deal_pools, stage_seed
+from e2llm.training.mixture import (
+    POOL_BATCHES,
+    POOL_SAMPLES,
+    RATIO_RUN,
+    Mixture,
+    SameSource,
+    cut_by_length,
+    deal_pools,
+    stage_seed,
+)
 from e2llm.training.recipe import Stage, build
 from e2llm.training.tasks import Sample
 from tests.training import writing
@@ -58,13 +67,25 @@ class Texts(Source):
 @pytest.fixture
 def make_mixture(pair, sources):
     def make(n_batches=20, seed=0, own=None, curriculum=True, n_readers=1, **changes):
-        return Mixture(build(Stage, writing.stage(**changes), "stage"), own or sources, pair.processor, n_batches, seed, curriculum, n_readers)
+        return Mixture(
+            build(Stage, writing.stage(**changes), "stage"),
+            own or sources,
+            pair.processor,
+            n_batches,
+            seed,
+            curriculum,
+            n_readers,
+        )
 
     return make
 
 
 def ids_of(batch):
-    return batch.task, batch.ratio, [(sample.name, sample.prompt_ids, sample.answer_ids) for sample in batch.samples]
+    return (
+        batch.task,
+        batch.ratio,
+        [(sample.name, sample.prompt_ids, sample.answer_ids) for sample in batch.samples],
+    )
 
 
 def all_of(mixture):
@@ -97,7 +118,11 @@ def test_two_seeds_read_the_records_in_two_orders(make_mixture, sources):
 
 def test_every_pool_has_batches_of_every_task_by_their_shares(make_mixture):
     shares = {"understanding": 0.5, "reasoning": 0.3, "expanding": 0.2}
-    mixture = make_mixture(POOL_BATCHES + 40, tasks={name: {"share": share} for name, share in shares.items()}, batch_size=1)
+    mixture = make_mixture(
+        POOL_BATCHES + 40,
+        tasks={name: {"share": share} for name, share in shares.items()},
+        batch_size=1,
+    )
     for first, last in ((0, POOL_BATCHES), (POOL_BATCHES, POOL_BATCHES + 40)):
         counts = Counter(mixture[index].task for index in range(first, last))
         for name, share in shares.items():
@@ -112,17 +137,33 @@ def test_a_task_whose_share_is_zero_is_left_out(make_mixture):
 @pytest.mark.parametrize("n_tasks", [1, 2, 3])
 def test_a_few_batches_have_every_task_at_every_ratio(make_mixture, n_tasks):
     tasks, ratios = ["understanding", "reasoning", "continuation"][:n_tasks], [1, 2, 4, 8]
-    mixture = make_mixture(len(tasks) * len(ratios), tasks={name: {} for name in tasks}, ratios=ratios, batch_size=1, curriculum=False)
-    assert Counter(batch[:2] for batch in all_of(mixture)) == {(task, ratio): 1 for task in tasks for ratio in ratios}
+    mixture = make_mixture(
+        len(tasks) * len(ratios),
+        tasks={name: {} for name in tasks},
+        ratios=ratios,
+        batch_size=1,
+        curriculum=False,
+    )
+    assert Counter(batch[:2] for batch in all_of(mixture)) == {
+        (task, ratio): 1 for task in tasks for ratio in ratios
+    }
 
 
 def test_a_ratio_named_twice_is_drawn_twice_as_often(make_mixture):
-    counts = Counter(batch[1] for batch in all_of(make_mixture(60, ratios=[2, 4, 4, "chunk"], tasks={"reasoning": {}}, batch_size=1)))
+    counts = Counter(
+        batch[1]
+        for batch in all_of(
+            make_mixture(60, ratios=[2, 4, 4, "chunk"], tasks={"reasoning": {}}, batch_size=1)
+        )
+    )
     assert (counts[2], counts[4], counts["chunk"]) == (15, 30, 15)
 
 
 def test_sources_are_drawn_from_by_their_weights(make_mixture, sources):
-    counted = [replace(Counted(sources[0]), name="light", weight=1.0), replace(Counted(sources[0]), name="heavy", weight=3.0)]
+    counted = [
+        replace(Counted(sources[0]), name="light", weight=1.0),
+        replace(Counted(sources[0]), name="heavy", weight=3.0),
+    ]
     all_of(make_mixture(100, own=counted, tasks={"understanding": {}}, batch_size=1))
     assert abs(len(counted[1].read) - 75) <= 2
     assert abs(len(counted[0].read) - 25) <= 2
@@ -131,21 +172,33 @@ def test_sources_are_drawn_from_by_their_weights(make_mixture, sources):
 def test_every_record_of_a_source_is_read_once_before_any_is_read_again(make_mixture, sources):
     counted = Counted(sources[0])
     n_epochs = 3
-    all_of(make_mixture(n_epochs * len(counted) // 2, own=[counted], tasks={"understanding": {}}, batch_size=2))
+    all_of(
+        make_mixture(
+            n_epochs * len(counted) // 2, own=[counted], tasks={"understanding": {}}, batch_size=2
+        )
+    )
     assert set(Counter(counted.read).values()) == {n_epochs}
 
 
 def test_records_are_read_in_epochs_each_in_an_order_of_its_own(make_mixture, sources):
     mixture = make_mixture(own=[sources[0]], tasks={"understanding": {}})
-    dealt = [mixture.sources["understanding"].record(ordinal)[1] for ordinal in range(2 * len(sources[0]))]
+    dealt = [
+        mixture.sources["understanding"].record(ordinal)[1]
+        for ordinal in range(2 * len(sources[0]))
+    ]
     first, second = dealt[: len(sources[0])], dealt[len(sources[0]) :]
     assert sorted(first) == sorted(second) == list(range(len(sources[0])))
     assert first != second
 
 
-def test_records_that_are_dealt_late_are_those_that_would_have_been_dealt_in_order(make_mixture, sources):
+def test_records_that_are_dealt_late_are_those_that_would_have_been_dealt_in_order(
+    make_mixture, sources
+):
     counted = [replace(Counted(sources[0]), name=str(i), weight=i + 0.5) for i in range(3)]
-    late, early = (make_mixture(own=counted, tasks={"understanding": {}}).sources["understanding"] for _ in range(2))
+    late, early = (
+        make_mixture(own=counted, tasks={"understanding": {}}).sources["understanding"]
+        for _ in range(2)
+    )
     late.record(9000)
     for ordinal in (0, 4095, 4096, 8191, 8192, 9000):
         (a, i), (b, j) = early.record(ordinal), late.record(ordinal)
@@ -156,7 +209,9 @@ def test_other_records_about_the_same_document_leave_out_the_record_itself(tmp_p
     records = writing.questions(6)
     for record in records[:4]:
         record["context"] = records[0]["context"]
-    source = open_source(SourceSettings(path=str(writing.write_lines(tmp_path / "hall.jsonl", records))))
+    source = open_source(
+        SourceSettings(path=str(writing.write_lines(tmp_path / "hall.jsonl", records)))
+    )
     about = SameSource(source, 2, np.random.default_rng(0)).about()
     assert [record.id for record in about] == ["q0", "q1", "q3"]
     assert SameSource(source, 5, np.random.default_rng(0)).about() == []
@@ -169,42 +224,77 @@ def test_the_curriculum_grows_from_the_fewest_to_the_most_chunks(make_mixture):
     assert numbers == sorted(numbers)
     assert set(numbers) == set(range(1, 7))
     assert set(numbers[50:]) == {6}
-    assert set(make_mixture(100, chunks=[1, 6], chunks_growth=0).n_chunks("reasoning", place) for place in range(100)) == {6}
+    assert set(
+        make_mixture(100, chunks=[1, 6], chunks_growth=0).n_chunks("reasoning", place)
+        for place in range(100)
+    ) == {6}
     assert make_mixture(100, chunks=[1, 6], curriculum=False).n_chunks("reasoning", 0) == 6
 
 
 def test_a_task_may_have_chunks_and_a_batch_size_of_its_own(make_mixture):
-    mixture = make_mixture(30, tasks={"understanding": {"chunks": [1, 1], "batch_size": 5}, "reasoning": {}}, chunks=[4, 4], curriculum=False)
+    mixture = make_mixture(
+        30,
+        tasks={"understanding": {"chunks": [1, 1], "batch_size": 5}, "reasoning": {}},
+        chunks=[4, 4],
+        curriculum=False,
+    )
     assert mixture.n_chunks("understanding", 29) == 1
-    sizes = {task: [len(mixture[i].samples) for i in range(30) if mixture[i].task == task] for task in mixture.tasks}
+    sizes = {
+        task: [len(mixture[i].samples) for i in range(30) if mixture[i].task == task]
+        for task in mixture.tasks
+    }
     assert (np.mean(sizes["understanding"]), np.mean(sizes["reasoning"])) == (5, 2)
 
 
-def test_a_batch_has_about_the_positions_that_are_asked_for_whatever_its_ratio_and_its_chunks(make_mixture):
+def test_a_batch_has_about_the_positions_that_are_asked_for_whatever_its_ratio_and_its_chunks(
+    make_mixture,
+):
     wanted, ratios = 1200, [1, 4, 16]
     tasks = {"understanding": {"chunks": [1, 1]}, "reasoning": {}}
-    mixture = make_mixture(90, batch_positions=wanted, ratios=ratios, tasks=tasks, chunks=[1, 6], max_answer_tokens=200, max_positions=900)
+    mixture = make_mixture(
+        90,
+        batch_positions=wanted,
+        ratios=ratios,
+        tasks=tasks,
+        chunks=[1, 6],
+        max_answer_tokens=200,
+        max_positions=900,
+    )
     batches = [mixture[index] for index in range(90)]
     for task in tasks:
         for ratio in ratios:
             own = [batch for batch in batches if (batch.task, batch.ratio) == (task, ratio)]
-            assert np.mean([sum(sample.n_positions + sample.n_encoded / 8 for sample in batch.samples) for batch in own]) == pytest.approx(
-                wanted, rel=0.4
-            )
-    sizes = {ratio: np.mean([len(batch.samples) for batch in batches if batch.ratio == ratio]) for ratio in ratios}
+            assert np.mean(
+                [
+                    sum(sample.n_positions + sample.n_encoded / 8 for sample in batch.samples)
+                    for batch in own
+                ]
+            ) == pytest.approx(wanted, rel=0.4)
+    sizes = {
+        ratio: np.mean([len(batch.samples) for batch in batches if batch.ratio == ratio])
+        for ratio in ratios
+    }
     assert sizes[1] < sizes[16]
 
 
 def test_where_batches_are_large_a_ratio_lasts_for_some_batches_of_a_task(make_mixture):
-    mixture = make_mixture(6 * RATIO_RUN, batch_positions=400, ratios=[1, 4, 16], tasks={"understanding": {}})
+    mixture = make_mixture(
+        6 * RATIO_RUN, batch_positions=400, ratios=[1, 4, 16], tasks={"understanding": {}}
+    )
     own = [mixture._ratio(place) for place in range(6 * RATIO_RUN)]
-    assert all(len(set(own[start : start + RATIO_RUN])) == 1 for start in range(0, len(own), RATIO_RUN))
+    assert all(
+        len(set(own[start : start + RATIO_RUN])) == 1 for start in range(0, len(own), RATIO_RUN)
+    )
     assert set(own[: 3 * RATIO_RUN]) == {0, 1, 2}
 
 
-def test_no_record_is_read_twice_before_all_are_though_batches_differ_in_size(make_mixture, sources):
+def test_no_record_is_read_twice_before_all_are_though_batches_differ_in_size(
+    make_mixture, sources
+):
     counted = Counted(sources[0])
-    mixture = make_mixture(12, own=[counted], batch_positions=300, ratios=[1, 16], tasks={"understanding": {}})
+    mixture = make_mixture(
+        12, own=[counted], batch_positions=300, ratios=[1, 16], tasks={"understanding": {}}
+    )
     counted.read.clear()  # of the samples that tell their length
     all_of(mixture)
     counts = Counter(counted.read)
@@ -214,14 +304,22 @@ def test_no_record_is_read_twice_before_all_are_though_batches_differ_in_size(ma
 
 def test_how_many_chunks_documents_have_is_drawn_for_the_samples_of_a_batch_together(make_mixture):
     long = Texts([writing.prose(seed, 120) for seed in range(8)])
-    mixture = make_mixture(24, chunks=[1, 6], curriculum=False, tasks={"understanding": {}}, own=[long], batch_size=5)
+    mixture = make_mixture(
+        24, chunks=[1, 6], curriculum=False, tasks={"understanding": {}}, own=[long], batch_size=5
+    )
     samples = [sample for index in range(24) for sample in mixture[index].samples]
-    numbers = Counter(len({chunk for row in sample.rows for chunk in row.chunk_ids if chunk >= 0}) for sample in samples)
+    numbers = Counter(
+        len({chunk for row in sample.rows for chunk in row.chunk_ids if chunk >= 0})
+        for sample in samples
+    )
     assert set(numbers) == set(range(1, 7))
     assert all(n_samples % 5 == 0 for n_samples in numbers.values())
 
 
-@pytest.mark.parametrize(("n_batches", "pool_batches", "n_readers"), [(1, 4, 1), (10, 4, 1), (24, 4, 3), (31, 4, 3), (2, 4, 3), (0, 4, 2)])
+@pytest.mark.parametrize(
+    ("n_batches", "pool_batches", "n_readers"),
+    [(1, 4, 1), (10, 4, 1), (24, 4, 3), (31, 4, 3), (2, 4, 3), (0, 4, 2)],
+)
 def test_readers_that_take_turns_have_pools_of_their_own(n_batches, pool_batches, n_readers):
     pools, places = deal_pools(n_batches, pool_batches, n_readers)
     readers: dict[int, set[int]] = {}
@@ -235,8 +333,12 @@ def test_readers_that_take_turns_have_pools_of_their_own(n_batches, pool_batches
 
 def test_loader_processes_give_every_batch_once(make_mixture):
     def named(n_readers, n_workers):
-        mixture = make_mixture(40, tasks={"understanding": {}, "reasoning": {}}, n_readers=n_readers)
-        return [ids_of(batch) for batch in DataLoader(mixture, batch_size=None, num_workers=n_workers)]
+        mixture = make_mixture(
+            40, tasks={"understanding": {}, "reasoning": {}}, n_readers=n_readers
+        )
+        return [
+            ids_of(batch) for batch in DataLoader(mixture, batch_size=None, num_workers=n_workers)
+        ]
 
     assert named(2, 2) == named(2, 0)
     assert len(named(2, 2)) == 40
@@ -251,7 +353,13 @@ def test_a_pool_has_so_many_batches_that_its_samples_stay_few(make_mixture):
 
 def test_batches_of_a_pool_waste_less_padding_than_random_ones(make_mixture):
     mixture = make_mixture(
-        POOL_BATCHES, batch_size=8, chunks=[1, 6], curriculum=False, ratios=[4], tasks={"understanding": {}, "reasoning": {}}, max_answer_tokens=200
+        POOL_BATCHES,
+        batch_size=8,
+        chunks=[1, 6],
+        curriculum=False,
+        ratios=[4],
+        tasks={"understanding": {}, "reasoning": {}},
+        max_answer_tokens=200,
     )
     batches = [mixture[index] for index in range(POOL_BATCHES)]
 
@@ -271,15 +379,23 @@ def test_cutting_by_length_keeps_every_sample_and_leaves_no_batch_empty():
     rng = np.random.default_rng(0)
     for _ in range(50):
         n_batches = int(rng.integers(1, 8))
-        samples = [Sample(str(i), prompt_ids=[0] * int(rng.integers(1, 200))) for i in range(n_batches * int(rng.integers(1, 5)))]
+        samples = [
+            Sample(str(i), prompt_ids=[0] * int(rng.integers(1, 200)))
+            for i in range(n_batches * int(rng.integers(1, 5)))
+        ]
         batches = cut_by_length(samples, n_batches)
         assert len(batches) == n_batches
         assert all(batches)
-        assert sorted(sample.name for batch in batches for sample in batch) == sorted(sample.name for sample in samples)
+        assert sorted(sample.name for batch in batches for sample in batch) == sorted(
+            sample.name for sample in samples
+        )
 
 
 def test_a_source_that_a_task_names_must_be_there(make_mixture):
-    with pytest.raises(UserError, match=r"`tasks.reasoning.sources` names 'hal', and the sources are texts, questions"):
+    with pytest.raises(
+        UserError,
+        match=r"`tasks.reasoning.sources` names 'hal', and the sources are texts, questions",
+    ):
         make_mixture(tasks={"reasoning": {"sources": ["hal"]}})
 
 
@@ -291,7 +407,13 @@ def test_a_task_without_records_of_its_kind_is_refused(make_mixture, sources):
 def test_records_that_give_no_sample_are_refused_after_a_while(make_mixture, tmp_path):
     from e2llm.training.data import SourceSettings, open_source
 
-    path = writing.write_lines(tmp_path / "short.jsonl", [{"id": str(i), "text": "One chunk."} for i in range(5)])
-    mixture = make_mixture(own=[open_source(SourceSettings(path=str(path)))], tasks={"continuation": {}})
-    with pytest.raises(UserError, match="of 'short' in a row give no sample for the task 'continuation'"):
+    path = writing.write_lines(
+        tmp_path / "short.jsonl", [{"id": str(i), "text": "One chunk."} for i in range(5)]
+    )
+    mixture = make_mixture(
+        own=[open_source(SourceSettings(path=str(path)))], tasks={"continuation": {}}
+    )
+    with pytest.raises(
+        UserError, match="of 'short' in a row give no sample for the task 'continuation'"
+    ):
         mixture[0]

@@ -30,14 +30,24 @@ def make_objective(make_recipe):
     """An objective with its batches of one stage that has every task."""
 
     def make(decoder="llama", encoder="bert", pair=None, stage=None, **changes):
-        recipe = make_recipe(writing.stage(**{"tasks": {name: {} for name in TASKS}, "chunks": [3, 3], **(stage or {})}), family=decoder, **changes)
+        recipe = make_recipe(
+            writing.stage(
+                **{"tasks": {name: {} for name in TASKS}, "chunks": [3, 3], **(stage or {})}
+            ),
+            family=decoder,
+            **changes,
+        )
         folder = recipe.pair["encoder"].rpartition("-")[0]
-        recipe = dataclasses.replace(recipe, pair={**recipe.pair, "encoder": f"{folder}-{encoder}", **(pair or {})})
+        recipe = dataclasses.replace(
+            recipe, pair={**recipe.pair, "encoder": f"{folder}-{encoder}", **(pair or {})}
+        )
         torch.manual_seed(0)
         model, processor = load(recipe)
         objective = Objective(model, recipe)
         choose_trained(objective, recipe, recipe.stages[0])
-        return SimpleNamespace(objective=objective, processor=processor, recipe=recipe, collator=Collator(processor))
+        return SimpleNamespace(
+            objective=objective, processor=processor, recipe=recipe, collator=Collator(processor)
+        )
 
     return make
 
@@ -46,7 +56,12 @@ def make_objective(make_recipe):
 def batch_of(sources):
     def make(made, task):
         mixture = Mixture(made.recipe.stages[0], sources, made.processor, 42, 0, curriculum=False)
-        samples = [sample for i in range(42) if mixture[i].task == task and mixture[i].ratio == 2 for sample in mixture[i].samples]
+        samples = [
+            sample
+            for i in range(42)
+            if mixture[i].task == task and mixture[i].ratio == 2
+            for sample in mixture[i].samples
+        ]
         samples.sort(key=lambda sample: sample.n_positions)
         return Batch(task, 2, [samples[0], samples[-1], samples[len(samples) // 2]])
 
@@ -70,14 +85,20 @@ def move_lora(objective, scale=0.3):
 def gradients(made, batch):
     made.objective.zero_grad()
     run(made, batch, training=True)["loss"].backward()
-    return {name: parameter.grad for name, parameter in made.objective.named_parameters() if parameter.requires_grad}
+    return {
+        name: parameter.grad
+        for name, parameter in made.objective.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 # Logits where there are labels, and their loss
 
 
 @pytest.mark.parametrize("decoder", ["llama", "gemma2", "gpt2", "phi", "qwen3"])
-def test_the_head_gives_the_logits_of_a_full_pass_where_there_are_labels_and_no_others(make_objective, batch_of, decoder):
+def test_the_head_gives_the_logits_of_a_full_pass_where_there_are_labels_and_no_others(
+    make_objective, batch_of, decoder
+):
     made = make_objective(decoder=decoder)
     if decoder == "gemma2":
         assert made.objective.base.decoder.config.final_logit_softcapping
@@ -86,23 +107,42 @@ def test_the_head_gives_the_logits_of_a_full_pass_where_there_are_labels_and_no_
     reader = _Reader(made.objective)
     with torch.no_grad():
         kept = answer_logits(reader, inputs)
-        full = reader(**{name: inputs[name] for name in ("input_ids", "chunk_input_ids", "chunk_attention_mask", "chunk_soft_ids")}).logits
+        full = reader(
+            **{
+                name: inputs[name]
+                for name in (
+                    "input_ids",
+                    "chunk_input_ids",
+                    "chunk_attention_mask",
+                    "chunk_soft_ids",
+                )
+            }
+        ).logits
     places = inputs["labels"][:, 1:] != -100
     torch.testing.assert_close(kept, full[:, :-1][places], atol=1e-5, rtol=1e-5)
-    assert len(kept) == sum(len(sample.answer_ids) for sample in batch_of(made, "reasoning").samples)
+    assert len(kept) == sum(
+        len(sample.answer_ids) for sample in batch_of(made, "reasoning").samples
+    )
 
 
 @pytest.mark.parametrize("decoder", ["llama", "gemma2", "gpt2"])
-def test_the_loss_is_the_cross_entropy_of_the_answers_in_value_and_gradient(make_objective, batch_of, decoder):
+def test_the_loss_is_the_cross_entropy_of_the_answers_in_value_and_gradient(
+    make_objective, batch_of, decoder
+):
     made = make_objective(decoder=decoder)
     batch = batch_of(made, "understanding")
     own = gradients(made, batch)
     inputs = made.collator([batch])
     made.objective.zero_grad()
     logits = _Reader(made.objective)(
-        **{name: inputs[name] for name in ("input_ids", "chunk_input_ids", "chunk_attention_mask", "chunk_soft_ids")}
+        **{
+            name: inputs[name]
+            for name in ("input_ids", "chunk_input_ids", "chunk_attention_mask", "chunk_soft_ids")
+        }
     ).logits
-    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), inputs["labels"][:, 1:].flatten(), ignore_index=-100)
+    loss = F.cross_entropy(
+        logits[:, :-1].flatten(0, 1), inputs["labels"][:, 1:].flatten(), ignore_index=-100
+    )
     loss.backward()
     torch.testing.assert_close(run(made, batch)["loss"], loss)
     for name, parameter in made.objective.named_parameters():
@@ -135,7 +175,9 @@ def test_labels_cover_the_answers_and_nothing_else(make_objective, batch_of, tas
             ids += prompt + answer
             labels += [-100] * len(prompt) + answer
         assert inputs["input_ids"][row, : len(ids)].tolist() == ids
-        assert inputs["labels"][row].tolist() == labels + [-100] * (inputs["labels"].shape[1] - len(labels))
+        assert inputs["labels"][row].tolist() == labels + [-100] * (
+            inputs["labels"].shape[1] - len(labels)
+        )
     assert task != "recall" or any(sample.turns for sample in batch.samples)
 
 
@@ -148,34 +190,52 @@ def test_the_loss_of_a_batch_is_the_sum_over_its_samples_alone(make_objective, b
     with torch.no_grad():
         whole = run(made, batch)
         parts = [run(made, Batch(task, 2, [sample])) for sample in batch.samples]
-    torch.testing.assert_close(whole["total"], sum(part["total"] for part in parts), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        whole["total"], sum(part["total"] for part in parts), atol=1e-3, rtol=1e-4
+    )
     assert whole["n_items"] == sum(part["n_items"] for part in parts)
 
 
-def test_the_mean_is_over_answer_tokens_and_the_sum_over_samples_is_the_papers(make_objective, batch_of):
+def test_the_mean_is_over_answer_tokens_and_the_sum_over_samples_is_the_papers(
+    make_objective, batch_of
+):
     losses = {}
     for form in ("mean", "sum"):
         made = make_objective(loss=form, stage={"tasks": {"reasoning": {"weight": 0.5}}})
         with torch.no_grad():
             losses[form] = run(made, batch_of(made, "reasoning"))
-    torch.testing.assert_close(losses["mean"]["loss"], 0.5 * losses["mean"]["total"] / losses["mean"]["n_items"])
+    torch.testing.assert_close(
+        losses["mean"]["loss"], 0.5 * losses["mean"]["total"] / losses["mean"]["n_items"]
+    )
     torch.testing.assert_close(losses["sum"]["loss"], 0.5 * losses["mean"]["total"] / 3)
 
 
 # Where gradients go
 
 
-@pytest.mark.parametrize("parts", [("adapter",), ("adapter", "encoder"), ("decoder",), ("adapter", "encoder", "decoder")])
+@pytest.mark.parametrize(
+    "parts", [("adapter",), ("adapter", "encoder"), ("decoder",), ("adapter", "encoder", "decoder")]
+)
 @pytest.mark.parametrize("task", ["understanding", "distillation"])
-def test_what_a_stage_does_not_train_gets_no_gradient_and_what_it_trains_does(make_objective, batch_of, parts, task):
+def test_what_a_stage_does_not_train_gets_no_gradient_and_what_it_trains_does(
+    make_objective, batch_of, parts, task
+):
     made = make_objective()
     # Both LoRA are there, as for a run whose later stage trains them.
-    choose_trained(made.objective, made.recipe, dataclasses.replace(made.recipe.stages[0], learning_rates=dict.fromkeys(parts, 1e-3)))
+    choose_trained(
+        made.objective,
+        made.recipe,
+        dataclasses.replace(made.recipe.stages[0], learning_rates=dict.fromkeys(parts, 1e-3)),
+    )
     move_lora(made.objective)
     run(made, batch_of(made, task), training=True)["loss"].backward()
-    run(made, batch_of(made, task), training=True)["loss"].backward()  # after a teacher, if any, has read
+    run(made, batch_of(made, task), training=True)[
+        "loss"
+    ].backward()  # after a teacher, if any, has read
     for name, parameter in made.objective.named_parameters():
-        trained = part_of(name) in parts and ("lora_" in name or (part_of(name) == "adapter" and ".original_module." not in name))
+        trained = part_of(name) in parts and (
+            "lora_" in name or (part_of(name) == "adapter" and ".original_module." not in name)
+        )
         assert parameter.requires_grad == trained, name
         assert (parameter.grad is not None) == trained, name
         assert not trained or parameter.grad.abs().sum() > 0, name
@@ -190,7 +250,9 @@ def test_in_full_mode_every_weight_of_the_part_is_trained(make_objective, batch_
     )
     model, _ = load(recipe)
     made.objective = Objective(model, recipe)
-    assert len(choose_trained(made.objective, recipe, recipe.stages[0])) == len(list(made.objective.parameters()))
+    assert len(choose_trained(made.objective, recipe, recipe.stages[0])) == len(
+        list(made.objective.parameters())
+    )
     for name, gradient in gradients(made, batch_of(made, "understanding")).items():
         assert gradient is not None or "position_embeddings" in name, name
 
@@ -198,7 +260,10 @@ def test_in_full_mode_every_weight_of_the_part_is_trained(make_objective, batch_
 @pytest.mark.parametrize("task", [name for name in TASKS if name != "alignment"])
 def test_labels_reach_the_adapter_through_the_frozen_decoder(make_objective, batch_of, task):
     made = make_objective(stage={"learning_rates": {"adapter": 1e-3}})
-    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients(made, batch_of(made, task)).values())
+    assert all(
+        gradient is not None and gradient.isfinite().all()
+        for gradient in gradients(made, batch_of(made, task)).values()
+    )
 
 
 def test_alignment_does_not_run_the_decoder(make_objective, batch_of):
@@ -211,34 +276,58 @@ def test_alignment_does_not_run_the_decoder(make_objective, batch_of):
 
 
 @pytest.mark.parametrize("task", ["distillation", "continuation-distillation"])
-def test_the_divergence_is_zero_where_the_reader_reads_what_the_teacher_reads_and_positive_elsewhere(make_objective, batch_of, task):
+def test_the_divergence_is_zero_where_the_reader_reads_what_the_teacher_reads_and_positive_elsewhere(
+    make_objective, batch_of, task
+):
     made = make_objective()
     batch = batch_of(made, task)
     with torch.no_grad():
         assert run(made, batch)["loss"] > 0
-        same = Batch(task, 2, [Sample(s.name, [], [], s.teacher_ids, s.answer_ids, teacher_ids=s.teacher_ids) for s in batch.samples])
+        same = Batch(
+            task,
+            2,
+            [
+                Sample(s.name, [], [], s.teacher_ids, s.answer_ids, teacher_ids=s.teacher_ids)
+                for s in batch.samples
+            ],
+        )
         assert abs(run(made, same)["loss"]) < 1e-6
         move_lora(made.objective)
         assert run(made, same)["loss"] > 1e-4
 
 
-def test_a_decoder_that_teaches_itself_does_so_with_its_lora_and_only_the_reader_learns(make_objective, batch_of):
+def test_a_decoder_that_teaches_itself_does_so_with_its_lora_and_only_the_reader_learns(
+    make_objective, batch_of
+):
     made = make_objective()
     batch = batch_of(made, "self-distillation")
-    same = Batch(batch.task, 2, [Sample(s.name, [], [], s.teacher_ids, s.answer_ids, teacher_ids=s.teacher_ids) for s in batch.samples])
+    same = Batch(
+        batch.task,
+        2,
+        [
+            Sample(s.name, [], [], s.teacher_ids, s.answer_ids, teacher_ids=s.teacher_ids)
+            for s in batch.samples
+        ],
+    )
     move_lora(made.objective)
     assert abs(run(made, same)["loss"]) < 1e-6, "the teacher has the LoRA that the reader has"
     assert run(made, batch)["loss"] > 1e-4
     inputs = made.collator([batch])
     run(made, batch, training=True)["loss"].backward()
-    gradients = [parameter.grad.clone() for parameter in made.objective.parameters() if parameter.grad is not None]
+    gradients = [
+        parameter.grad.clone()
+        for parameter in made.objective.parameters()
+        if parameter.grad is not None
+    ]
     made.objective.zero_grad()
     reader = _Reader(made.objective)
     with torch.no_grad():
         taught = answer_logits(reader, inputs, "teacher_").softmax(-1)
     read = answer_logits(reader, inputs).log_softmax(-1)
     torch.nn.functional.kl_div(read, taught, reduction="sum").div(len(read)).backward()
-    again = [parameter.grad for parameter in made.objective.parameters() if parameter.grad is not None]
+    again = [
+        parameter.grad for parameter in made.objective.parameters() if parameter.grad is not None
+    ]
     torch.testing.assert_close(again, gradients, atol=1e-5, rtol=1e-3)
 
 
@@ -261,19 +350,29 @@ def test_the_teacher_is_the_untouched_decoder_and_learns_nothing(make_objective,
 # The sentence embedding
 
 
-def test_the_sentence_embedding_does_not_drift_at_loras_start_and_is_pulled_back_later(make_objective, batch_of):
+def test_the_sentence_embedding_does_not_drift_at_loras_start_and_is_pulled_back_later(
+    make_objective, batch_of
+):
     made = make_objective(keep_embedding=1.0)
     plain = make_objective(keep_embedding=0.0)
     batch = batch_of(made, "understanding")
-    torch.testing.assert_close(run(made, batch, training=True)["loss"], run(plain, batch, training=True)["loss"])
+    torch.testing.assert_close(
+        run(made, batch, training=True)["loss"], run(plain, batch, training=True)["loss"]
+    )
     for own in (made, plain):
         move_lora(own.objective)
-    torch.testing.assert_close(run(made, batch)["loss"], run(plain, batch)["loss"])  # validation does not count it
+    torch.testing.assert_close(
+        run(made, batch)["loss"], run(plain, batch)["loss"]
+    )  # validation does not count it
     drift = run(made, batch, training=True)["loss"] - run(plain, batch, training=True)["loss"]
     assert drift > 1e-3
     made.objective.zero_grad()
     drift.backward()
-    assert all(p.grad is not None for name, p in made.objective.named_parameters() if "lora_" in name and part_of(name) == "encoder")
+    assert all(
+        p.grad is not None
+        for name, p in made.objective.named_parameters()
+        if "lora_" in name and part_of(name) == "encoder"
+    )
 
 
 def test_the_untouched_encoder_is_no_part_of_what_is_trained_or_saved(make_objective):
@@ -287,10 +386,19 @@ def test_the_untouched_encoder_is_no_part_of_what_is_trained_or_saved(make_objec
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_a_batch_without_chunks_has_zero_gradients_and_the_decoders_own_loss(make_objective, adapter, pooling):
+def test_a_batch_without_chunks_has_zero_gradients_and_the_decoders_own_loss(
+    make_objective, adapter, pooling
+):
     made = make_objective(pair={"adapter": adapter, "pooling": pooling}, keep_embedding=1.0)
     move_lora(made.objective)
-    batch = Batch("understanding", 2, [Sample("a", prompt_ids=[5, 6, 7], answer_ids=[8, 9]), Sample("b", prompt_ids=[5], answer_ids=[6])])
+    batch = Batch(
+        "understanding",
+        2,
+        [
+            Sample("a", prompt_ids=[5, 6, 7], answer_ids=[8, 9]),
+            Sample("b", prompt_ids=[5], answer_ids=[6]),
+        ],
+    )
     for name, gradient in gradients(made, batch).items():
         assert gradient is not None, name
         if part_of(name) == "adapter":
@@ -298,11 +406,21 @@ def test_a_batch_without_chunks_has_zero_gradients_and_the_decoders_own_loss(mak
     with torch.no_grad():
         loss = run(made, batch)
         inputs = made.collator([batch])
-        bare = made.objective.base.decoder(input_ids=inputs["input_ids"]).logits[:, :-1].flatten(0, 1)
-    torch.testing.assert_close(loss["total"], F.cross_entropy(bare, inputs["labels"][:, 1:].flatten(), ignore_index=-100, reduction="sum"))
+        bare = (
+            made.objective.base.decoder(input_ids=inputs["input_ids"]).logits[:, :-1].flatten(0, 1)
+        )
+    torch.testing.assert_close(
+        loss["total"],
+        F.cross_entropy(
+            bare, inputs["labels"][:, 1:].flatten(), ignore_index=-100, reduction="sum"
+        ),
+    )
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [(name, "llama") for name in tiny.ENCODERS] + [("bert", name) for name in tiny.DECODERS])
+@pytest.mark.parametrize(
+    ("encoder", "decoder"),
+    [(name, "llama") for name in tiny.ENCODERS] + [("bert", name) for name in tiny.DECODERS],
+)
 def test_nothing_is_dropped_in_training(make_objective, batch_of, encoder, decoder):
     made = make_objective(decoder=decoder, encoder=encoder)
     torch.manual_seed(1)
@@ -311,15 +429,23 @@ def test_nothing_is_dropped_in_training(make_objective, batch_of, encoder, decod
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.5
             if hasattr(module, "attention_dropout"):
-                module.attention_dropout = torch.nn.Dropout(0.5) if isinstance(module.attention_dropout, torch.nn.Module) else 0.5
+                module.attention_dropout = (
+                    torch.nn.Dropout(0.5)
+                    if isinstance(module.attention_dropout, torch.nn.Module)
+                    else 0.5
+                )
     batch = batch_of(made, "understanding")
     with torch.no_grad():
-        torch.testing.assert_close(run(made, batch, training=True)["loss"], run(made, batch)["loss"])
+        torch.testing.assert_close(
+            run(made, batch, training=True)["loss"], run(made, batch)["loss"]
+        )
 
 
 def test_loras_own_dropout_is_on_in_training_alone(make_objective, batch_of):
     made = make_objective()
-    recipe = dataclasses.replace(made.recipe, decoder=dataclasses.replace(made.recipe.decoder, dropout=0.5))
+    recipe = dataclasses.replace(
+        made.recipe, decoder=dataclasses.replace(made.recipe.decoder, dropout=0.5)
+    )
     model, _ = load(recipe)
     made.objective = Objective(model, recipe)
     move_lora(made.objective)
@@ -329,7 +455,9 @@ def test_loras_own_dropout_is_on_in_training_alone(make_objective, batch_of):
         assert run(made, batch)["loss"] == run(made, batch)["loss"]
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [("bert", "llama"), ("modernbert", "gpt2"), ("qwen3", "gemma2")])
+@pytest.mark.parametrize(
+    ("encoder", "decoder"), [("bert", "llama"), ("modernbert", "gpt2"), ("qwen3", "gemma2")]
+)
 def test_gradient_checkpointing_changes_no_gradient(make_objective, batch_of, encoder, decoder):
     from e2llm.training.stages import checkpoint_gradients
 
@@ -339,8 +467,14 @@ def test_gradient_checkpointing_changes_no_gradient(make_objective, batch_of, en
     kept = gradients(made, batch)
     checkpoint_gradients(made.objective)
     counted = [0]
-    layer = next(module for name, module in made.objective.base.decoder.named_modules() if name.endswith(("layers.0", "h.0")))
-    next(layer.children()).register_forward_pre_hook(lambda *_: counted.__setitem__(0, counted[0] + 1))
+    layer = next(
+        module
+        for name, module in made.objective.base.decoder.named_modules()
+        if name.endswith(("layers.0", "h.0"))
+    )
+    next(layer.children()).register_forward_pre_hook(
+        lambda *_: counted.__setitem__(0, counted[0] + 1)
+    )
     again = gradients(made, batch)
     assert counted[0] == 2  # once more in the backward pass
     for name, gradient in kept.items():
@@ -356,7 +490,11 @@ def test_compiled_layers_change_no_gradient(make_objective, batch_of, decoder):
     batch = batch_of(made, "understanding")
     plain = gradients(made, batch)
     compile_layers(made.objective, backend="aot_eager")
-    compiled = [name for name, module in made.objective.base.named_modules() if module._compiled_call_impl is not None]
+    compiled = [
+        name
+        for name, module in made.objective.base.named_modules()
+        if module._compiled_call_impl is not None
+    ]
     assert len(compiled) == made.objective.base.decoder.config.num_hidden_layers
     assert all(name.startswith("decoder.") for name in compiled)
     again = gradients(made, batch)
@@ -369,9 +507,15 @@ def test_compiled_layers_change_no_gradient(make_objective, batch_of, decoder):
 
 @pytest.mark.parametrize(
     ("decoder", "task"),
-    [("llama", task) for task in TASKS] + [(family, "dialogue") for family in ("gpt2", "phi", "qwen3", "mistral", "gemma3", "gpt-neox", "olmo2")],
+    [("llama", task) for task in TASKS]
+    + [
+        (family, "dialogue")
+        for family in ("gpt2", "phi", "qwen3", "mistral", "gemma3", "gpt-neox", "olmo2")
+    ],
 )
-def test_packed_samples_give_the_loss_and_the_gradients_of_padded_ones(make_objective, batch_of, decoder, task, monkeypatch):
+def test_packed_samples_give_the_loss_and_the_gradients_of_padded_ones(
+    make_objective, batch_of, decoder, task, monkeypatch
+):
     monkeypatch.setattr(attention, "BLOCK", 16)  # so that these rows have several
     made = make_objective(decoder=decoder, stage={"max_answer_tokens": 200})
     move_lora(made.objective)
@@ -393,14 +537,27 @@ def test_packed_samples_give_the_loss_and_the_gradients_of_padded_ones(make_obje
 @pytest.mark.parametrize("n", [1, 128, 300])
 def test_blocks_attend_as_the_librarys_kernel_does(dtype, tolerance, n):
     rng = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(1, heads, n, 16, generator=rng).to(dtype).requires_grad_() for heads in (6, 2, 2))
+    query, key, value = (
+        torch.randn(1, heads, n, 16, generator=rng).to(dtype).requires_grad_()
+        for heads in (6, 2, 2)
+    )
     own = attention._attend_by_blocks(query, key, value, scaling=0.3)
-    wanted = F.scaled_dot_product_attention(*(states.float() for states in (query, key, value)), is_causal=True, scale=0.3, enable_gqa=True)
+    wanted = F.scaled_dot_product_attention(
+        *(states.float() for states in (query, key, value)),
+        is_causal=True,
+        scale=0.3,
+        enable_gqa=True,
+    )
     torch.testing.assert_close(own.transpose(1, 2).float(), wanted, atol=tolerance, rtol=tolerance)
     weights = torch.randn(wanted.shape, generator=rng)
-    gradients = [torch.autograd.grad((output * weights).sum(), (query, key, value)) for output in (own.transpose(1, 2).float(), wanted)]
+    gradients = [
+        torch.autograd.grad((output * weights).sum(), (query, key, value))
+        for output in (own.transpose(1, 2).float(), wanted)
+    ]
     for got, expected in zip(*gradients, strict=True):
-        torch.testing.assert_close(got.float(), expected.float(), atol=5 * tolerance, rtol=5 * tolerance)
+        torch.testing.assert_close(
+            got.float(), expected.float(), atol=5 * tolerance, rtol=5 * tolerance
+        )
 
 
 def test_long_rows_are_packed_as_short_ones_are(make_objective, batch_of, monkeypatch):

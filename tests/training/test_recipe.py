@@ -35,21 +35,37 @@ def test_a_recipe_comes_back_from_yaml_and_from_json_as_it_was(fields, tmp_path)
     assert build(Recipe, json.loads(json.dumps(recipe.as_dict())), "recipe") == recipe
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")),
+    ids=lambda path: path.stem,
+)
 def test_the_recipes_that_ship_are_read(path, monkeypatch):
     monkeypatch.setenv("E2LLM_DATA", "/data")
     recipe = Recipe.read(path)
-    assert all(source.path.startswith("/data/") if source.path else source.dataset for source in recipe.sources)
-    assert all(isinstance(rate, float) for stage in recipe.stages for rate in stage.learning_rates.values())
+    assert all(
+        source.path.startswith("/data/") if source.path else source.dataset
+        for source in recipe.sources
+    )
+    assert all(
+        isinstance(rate, float) for stage in recipe.stages for rate in stage.learning_rates.values()
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"stagse": []}, "did you mean 'stages'?"),
-        ({"encoder": {"rnak": 4}}, "`recipe.encoder` (='rnak') must be one of mode, rank, alpha, dropout, targets; did you mean 'rank'?"),
+        (
+            {"encoder": {"rnak": 4}},
+            "`recipe.encoder` (='rnak') must be one of mode, rank, alpha, dropout, targets; "
+            "did you mean 'rank'?",
+        ),
         ({"sources": [{"pth": "x"}]}, "`recipe.sources[0]` (='pth') must be one of path, dataset"),
-        ({"encoder": {"mode": "lroa"}}, "`mode` (='lroa') must be one of lora, full; did you mean 'lora'?"),
+        (
+            {"encoder": {"mode": "lroa"}},
+            "`mode` (='lroa') must be one of lora, full; did you mean 'lora'?",
+        ),
     ],
 )
 def test_a_name_that_is_mistyped_gets_the_nearest(fields, change, message):
@@ -68,8 +84,14 @@ def test_a_task_that_is_mistyped_gets_the_nearest(fields):
         ({"log_every": float("inf")}, "`recipe.log_every` (=inf) must be a whole number"),
         ({"keep_embedding": "much"}, "`recipe.keep_embedding` (='much') must be a number"),
         ({"keep_embedding": True}, "`recipe.keep_embedding` (=True) must be a number"),
-        ({"gradient_checkpointing": "no"}, "`recipe.gradient_checkpointing` (='no') must be true or false"),
-        ({"gradient_checkpointing": 1}, "`recipe.gradient_checkpointing` (=1) must be true or false"),
+        (
+            {"gradient_checkpointing": "no"},
+            "`recipe.gradient_checkpointing` (='no') must be true or false",
+        ),
+        (
+            {"gradient_checkpointing": 1},
+            "`recipe.gradient_checkpointing` (=1) must be true or false",
+        ),
         ({"output": ["a"]}, "`recipe.output` (=['a']) must be a word"),
         ({"encoder": [1]}, "`recipe.encoder` must be a mapping"),
         ({"trainer": [1]}, "`recipe.trainer` must be a mapping"),
@@ -95,7 +117,8 @@ def test_a_missing_field_is_named(fields, field):
         ({"pair": {"encoder": "a"}}, "`pair`"),
         (
             {"pair": {"model": "smol", "adapter": "mlp"}},
-            "which it goes on from with its own adapter; what may change is chunk_chars, overlap_chars",
+            "which it goes on from with its own adapter; what may change is chunk_chars, "
+            "overlap_chars",
         ),
         ({"loss": "median"}, "`loss`"),
         ({"dtype": "float33"}, "`dtype` (='float33')"),
@@ -156,7 +179,9 @@ def test_a_variable_is_put_in_and_one_that_is_not_set_is_named(fields, tmp_path,
     monkeypatch.setenv("TOWN_RUNS", "/runs")
     assert Recipe.read(tmp_path / "recipe.yaml").output == "/runs/one"
     monkeypatch.delenv("TOWN_RUNS")
-    with pytest.raises(UserError, match=r"speaks of \$\{TOWN_RUNS\}, which is not set; export TOWN_RUNS="):
+    with pytest.raises(
+        UserError, match=r"speaks of \$\{TOWN_RUNS\}, which is not set; export TOWN_RUNS="
+    ):
         Recipe.read(tmp_path / "recipe.yaml")
 
 
@@ -186,10 +211,15 @@ def test_the_difference_names_the_field_that_changed_and_no_other(fields):
     assert dataclasses.replace(recipe, seed=1).difference(old) == ["seed: 0 -> 1"]
     longer = dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], steps=9),))
     assert longer.difference(old) == ["stages[0].steps: 6 -> 9"]
-    more = dataclasses.replace(recipe, stages=(*recipe.stages, dataclasses.replace(recipe.stages[0], name="more")))
+    more = dataclasses.replace(
+        recipe, stages=(*recipe.stages, dataclasses.replace(recipe.stages[0], name="more"))
+    )
     assert "stages[1].name: absent -> more" in more.difference(old)
     fewer = dataclasses.replace(recipe, sources=recipe.sources[:1])
-    assert any(line.startswith("sources[1].path: ") and line.endswith(" -> absent") for line in fewer.difference(old))
+    assert any(
+        line.startswith("sources[1].path: ") and line.endswith(" -> absent")
+        for line in fewer.difference(old)
+    )
 
 
 def test_where_a_run_is_written_and_what_it_says_may_change(fields):
@@ -202,4 +232,8 @@ def test_every_field_of_a_recipe_is_described():
     for kind in (Recipe, Stage, TaskSettings, PartSettings):
         described = (kind.__doc__ or "").split("Attributes:")[1]
         for field in dataclasses.fields(kind):
-            assert field.name in described or field.name in ("seed", "max_grad_norm", "log_every"), field.name
+            assert field.name in described or field.name in (
+                "seed",
+                "max_grad_norm",
+                "log_every",
+            ), field.name

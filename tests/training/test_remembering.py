@@ -30,7 +30,9 @@ def test_every_row_is_read_once_and_padding_is_zero():
     assert torch.equal(first[1, 2], torch.zeros(3))
     again = remembered(encode, *batch([4, 5], [1, 2, 3], [6, 7, 8, 9], [6, 7, 8, 9]))
     assert encode.n_rows <= 4
-    assert torch.equal(again[:, :, 0], torch.tensor([[4.0, 5, 0, 0], [1, 2, 3, 0], [6, 7, 8, 9], [6, 7, 8, 9]]))
+    assert torch.equal(
+        again[:, :, 0], torch.tensor([[4.0, 5, 0, 0], [1, 2, 3, 0], [6, 7, 8, 9], [6, 7, 8, 9]])
+    )
 
 
 def test_what_would_take_too_much_memory_is_forgotten_the_longest_unused_first():

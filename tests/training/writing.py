@@ -6,7 +6,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-WORDS = ["council", "noon", "old", "hall", "budget", "mayor", "debate", "river", "town", "bridge", "north", "repair", "engineer", "work", "years"]
+WORDS = [
+    "council",
+    "noon",
+    "old",
+    "hall",
+    "budget",
+    "mayor",
+    "debate",
+    "river",
+    "town",
+    "bridge",
+    "north",
+    "repair",
+    "engineer",
+    "work",
+    "years",
+]
 NAMES = ["Ann", "Bo", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal"]
 
 
@@ -20,7 +36,10 @@ def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> Path:
 def prose(seed: int, n_sentences: int) -> str:
     """Sentences of random words."""
     rng = random.Random(seed)
-    return " ".join(f"The {' '.join(rng.choices(WORDS, k=rng.randint(3, 8)))} of {rng.randint(1, 99)}." for _ in range(n_sentences))
+    return " ".join(
+        f"The {' '.join(rng.choices(WORDS, k=rng.randint(3, 8)))} of {rng.randint(1, 99)}."
+        for _ in range(n_sentences)
+    )
 
 
 def texts(n: int = 40) -> list[dict[str, Any]]:
@@ -33,8 +52,18 @@ def questions(n: int = 40) -> list[dict[str, Any]]:
     records = []
     for i in range(n):
         name, word = NAMES[i % len(NAMES)], WORDS[i % len(WORDS)]
-        context = f"{prose(100 + i, i % 7)} {name} keeps the {word}. {prose(200 + i, i % 5)}".strip()
-        records.append({"id": f"q{i}", "context": context, "question": f"Who keeps the {word}?", "answers": [name], "source": "hall"})
+        context = (
+            f"{prose(100 + i, i % 7)} {name} keeps the {word}. {prose(200 + i, i % 5)}".strip()
+        )
+        records.append(
+            {
+                "id": f"q{i}",
+                "context": context,
+                "question": f"Who keeps the {word}?",
+                "answers": [name],
+                "source": "hall",
+            }
+        )
     return records
 
 
@@ -65,11 +94,23 @@ def stage(name: str = "read", **changes: Any) -> dict[str, Any]:
     return fields | changes
 
 
-def recipe(bases: Path, data: Path, output: Path, *stages: dict[str, Any], family: str = "llama", **changes: Any) -> dict[str, Any]:
+def recipe(
+    bases: Path,
+    data: Path,
+    output: Path,
+    *stages: dict[str, Any],
+    family: str = "llama",
+    **changes: Any,
+) -> dict[str, Any]:
     """A recipe of tiny models in float32, as YAML holds it."""
     fields = {
         "output": str(output),
-        "pair": {"encoder": str(bases / "encoder-bert"), "decoder": str(bases / f"decoder-{family}"), "chunk_chars": 120, "ratio": 4},
+        "pair": {
+            "encoder": str(bases / "encoder-bert"),
+            "decoder": str(bases / f"decoder-{family}"),
+            "chunk_chars": 120,
+            "ratio": 4,
+        },
         "sources": [{"path": str(data / "texts.jsonl")}, {"path": str(data / "questions.jsonl")}],
         "validation_fraction": 0.2,
         "validation_samples": 2,

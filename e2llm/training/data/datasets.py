@@ -1,7 +1,9 @@
-"""Ready loaders of the public data sets that the paper trains and measures on, and of three common ones beside them.
+"""Ready loaders of the public data sets that the paper trains and measures on, and of three common
+ones beside them.
 
-Each names a data set on the hub that `datasets` loads without running a script (it runs none since version 4), and a small function from one of
-its rows to the fields of a record. To add one, write that function and its line in `DATASETS`.
+Each names a data set on the hub that `datasets` loads without running a script (it runs none since
+version 4), and a small function from one of its rows to the fields of a record. To add one, write
+that function and its line in `DATASETS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,8 +25,10 @@ class NamedDataset:
         read: Turns a row into the fields of a record.
         splits: The splits whose answers are public.
         config: Its configuration, unless another is asked for.
-        document: Column (dotted) that tells documents apart, where hashing every context would be slow or too strict.
-        files: Where the data files are, if `datasets` does not find them by itself; {hub}, {revision}, {config} and {split} are filled in.
+        document: Column (dotted) that tells documents apart, where hashing every context would be
+            slow or too strict.
+        files: Where the data files are, if `datasets` does not find them by itself; {hub},
+            {revision}, {config} and {split} are filled in.
     """
 
     hub: str
@@ -36,7 +40,8 @@ class NamedDataset:
 
 
 def pick(row: Row, path: str) -> Any:
-    """Return what stands under a dotted path; on the way through a list, what stands there in each of its items.
+    """Return what stands under a dotted path; on the way through a list, what stands there in each
+    of its items.
 
     Example:
         >>> pick({"answers": {"text": ["Bo"]}}, "answers.text"), pick({"answers": [{"text": "Bo"}]}, "answers.text")
@@ -56,7 +61,12 @@ def read_columns(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
 def read_qmsum(row: Row) -> dict[str, Any]:
     """SCROLLS puts the query before the transcript, two line feeds between them."""
     question, _, context = row["input"].partition("\n\n")
-    return {"id": row["id"], "context": context.strip(), "question": question.strip(), "answers": row["output"]}
+    return {
+        "id": row["id"],
+        "context": context.strip(),
+        "question": question.strip(),
+        "answers": row["output"],
+    }
 
 
 def read_govreport(row: Row) -> dict[str, Any]:
@@ -65,10 +75,18 @@ def read_govreport(row: Row) -> dict[str, Any]:
 
 
 def read_quality(row: Row) -> dict[str, Any]:
-    """Multiple choice as writing: the options stand in the question, and the right one's words are the answer."""
+    """Multiple choice as writing: the options stand in the question, and the right one's words are
+    the answer.
+    """
     options = [option.strip() for option in row["options"]]
-    listed = "\n".join(f"({letter}) {option}" for letter, option in zip(_LETTERS, options, strict=False))
-    return {"context": row["article"], "question": f"{row['question'].strip()}\n{listed}", "answers": options[row["answer"]]}
+    listed = "\n".join(
+        f"({letter}) {option}" for letter, option in zip(_LETTERS, options, strict=False)
+    )
+    return {
+        "context": row["article"],
+        "question": f"{row['question'].strip()}\n{listed}",
+        "answers": options[row["answer"]],
+    }
 
 
 def read_narrativeqa(row: Row) -> dict[str, Any]:
@@ -82,37 +100,59 @@ def read_narrativeqa_summaries(row: Row) -> dict[str, Any]:
 
 
 def _read_narrativeqa(row: Row, context: str) -> dict[str, Any]:
-    return {"context": context, "question": row["question"]["text"], "answers": pick(row, "answers.text")}
+    return {
+        "context": context,
+        "question": row["question"]["text"],
+        "answers": pick(row, "answers.text"),
+    }
 
 
 def read_triviaqa(row: Row) -> dict[str, Any]:
-    """The pages of the entities and the pages found on the web, one after the other; the answer's usual form comes first."""
+    """The pages of the entities and the pages found on the web, one after the other; the answer's
+    usual form comes first.
+    """
     pages = [*row["entity_pages"]["wiki_context"], *row["search_results"]["search_context"]]
     answers = dict.fromkeys([row["answer"]["value"], *row["answer"]["aliases"]])
-    return {"id": row["question_id"], "context": _join(pages), "question": row["question"], "answers": list(answers)}
+    return {
+        "id": row["question_id"],
+        "context": _join(pages),
+        "question": row["question"],
+        "answers": list(answers),
+    }
 
 
 def read_hotpotqa(row: Row) -> dict[str, Any]:
     """The paragraphs, each under its title."""
     paragraphs = zip(row["context"]["title"], row["context"]["sentences"], strict=True)
     context = _join(f"{title}\n{''.join(sentences).strip()}" for title, sentences in paragraphs)
-    return {"id": row["id"], "context": context, "question": row["question"], "answers": row["answer"]}
+    return {
+        "id": row["id"],
+        "context": context,
+        "question": row["question"],
+        "answers": row["answer"],
+    }
 
 
 def read_squad(row: Row) -> dict[str, Any]:
     """Version 1.1, in which every question has an answer; people may have given the same one."""
     answers = list(dict.fromkeys(row["answers"]["text"]))
-    return {"id": row["id"], "context": row["context"], "question": row["question"], "answers": answers}
+    return {
+        "id": row["id"],
+        "context": row["context"],
+        "question": row["question"],
+        "answers": answers,
+    }
 
 
 def _join(texts: Any) -> str:
     return "\n\n".join(text.strip() for text in texts if text.strip())
 
 
-# Names, configurations, splits and columns are those of the cards and file lists on huggingface.co/datasets/NAME, as stored copies have them.
+# Names, configurations, splits and columns are those of the cards and file lists on
+# huggingface.co/datasets/NAME, as stored copies have them.
 DATASETS = {
-    # A repository with a script and one zip per task, whose files are read past the script (EleutherAI/lm-evaluation-harness, pull request 3975).
-    # Its test split has no answers.
+    # A repository with a script and one zip per task, whose files are read past the script
+    # (EleutherAI/lm-evaluation-harness, pull request 3975). Its test split has no answers.
     "qmsum": NamedDataset(
         "tau/scrolls",
         read_qmsum,
@@ -120,23 +160,47 @@ DATASETS = {
         files="zip://{config}/{split}.jsonl::https://huggingface.co/datasets/{hub}/resolve/{revision}/{config}.zip",
     ),
     # Parquet since revision 4e21184; columns `report` and `summary`.
-    "govreport": NamedDataset("ccdv/govreport-summarization", read_govreport, ("train", "validation", "test"), config="document"),
-    # nyu-mll/quality one question a row, as Parquet: `article`, `question`, `options`, `answer` (counted from 0), `hard`.
-    "quality": NamedDataset("emozilla/quality", read_quality),
-    # Parquet: structs `document` (with `id`, `text` and `summary.text`) and `question`, and a list of structs `answers`. 3.2 GB to download.
-    "narrativeqa": NamedDataset("deepmind/narrativeqa", read_narrativeqa, ("train", "validation", "test"), document="document.id"),
-    "narrativeqa_summaries": NamedDataset(
-        "deepmind/narrativeqa", read_narrativeqa_summaries, ("train", "validation", "test"), document="document.id"
+    "govreport": NamedDataset(
+        "ccdv/govreport-summarization",
+        read_govreport,
+        ("train", "validation", "test"),
+        config="document",
     ),
-    # Parquet since revision 0f7faf3. Its test split has no answers; "rc.wikipedia" and "rc.web" are its two halves.
-    "triviaqa": NamedDataset("mandarjoshi/trivia_qa", read_triviaqa, config="rc", document="question_id"),
-    # Parquet. Its paragraphs come from articles, which `title` names: questions about one article stay together.
+    # nyu-mll/quality one question a row, as Parquet: `article`, `question`, `options`, `answer`
+    # (counted from 0), `hard`.
+    "quality": NamedDataset("emozilla/quality", read_quality),
+    # Parquet: structs `document` (with `id`, `text` and `summary.text`) and `question`, and a list
+    # of structs `answers`. 3.2 GB to download.
+    "narrativeqa": NamedDataset(
+        "deepmind/narrativeqa",
+        read_narrativeqa,
+        ("train", "validation", "test"),
+        document="document.id",
+    ),
+    "narrativeqa_summaries": NamedDataset(
+        "deepmind/narrativeqa",
+        read_narrativeqa_summaries,
+        ("train", "validation", "test"),
+        document="document.id",
+    ),
+    # Parquet since revision 0f7faf3. Its test split has no answers; "rc.wikipedia" and "rc.web" are
+    # its two halves.
+    "triviaqa": NamedDataset(
+        "mandarjoshi/trivia_qa", read_triviaqa, config="rc", document="question_id"
+    ),
+    # Parquet. Its paragraphs come from articles, which `title` names: questions about one article
+    # stay together.
     "squad": NamedDataset("rajpurkar/squad", read_squad, document="title"),
-    # Parquet: `context.title` and `context.sentences`, lists of equal length. "fullwiki" has a test split without answers.
-    "hotpotqa": NamedDataset("hotpotqa/hotpot_qa", read_hotpotqa, config="distractor", document="id"),
+    # Parquet: `context.title` and `context.sentences`, lists of equal length. "fullwiki" has a test
+    # split without answers.
+    "hotpotqa": NamedDataset(
+        "hotpotqa/hotpot_qa", read_hotpotqa, config="distractor", document="id"
+    ),
 }
 
 
 def find_dataset(name: str) -> NamedDataset | None:
     """Return the ready loader of that name or hub name (the first, where two share it), or None."""
-    return DATASETS.get(name) or next((dataset for dataset in DATASETS.values() if dataset.hub == name), None)
+    return DATASETS.get(name) or next(
+        (dataset for dataset in DATASETS.values() if dataset.hub == name), None
+    )

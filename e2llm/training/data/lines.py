@@ -1,6 +1,8 @@
-"""A JSON Lines file, plain or gzip, as objects that are read one by one: only the places of its lines are kept in memory.
+"""A JSON Lines file, plain or gzip, as objects that are read one by one: only the places of its
+lines are kept in memory.
 
-A gzip file cannot be entered in the middle, so it is unpacked once into `$E2LLM_HOME/data`, under the digest of what it holds.
+A gzip file cannot be entered in the middle, so it is unpacked once into `$E2LLM_HOME/data`, under
+the digest of what it holds.
 """
 
 import codecs
@@ -47,7 +49,9 @@ class Lines:
                 for number, line in enumerate(file, start=1):
                     content = line.strip().removeprefix(codecs.BOM_UTF8)
                     if content:
-                        if self.suspect is None and not (content.startswith(b"{") and content.endswith(b"}")):
+                        if self.suspect is None and not (
+                            content.startswith(b"{") and content.endswith(b"}")
+                        ):
                             self.suspect = len(self._starts)
                         self._starts.append(start)
                         self._numbers.append(number)
@@ -68,7 +72,8 @@ class Lines:
         Raises:
             UserError: The line is no JSON object.
         """
-        # Opened anew each time: a file that is open has one position, which processes that were forked would share.
+        # Opened anew each time: a file that is open has one position, which processes that were
+        # forked would share.
         try:
             with open(self._plain, "rb") as file:
                 file.seek(self._starts[index])
@@ -79,9 +84,14 @@ class Lines:
             fields = json.loads(line.strip())
         except (ValueError, RecursionError) as error:
             reason = str(error).replace("line 1 column", "column")
-            raise UserError(f"{self.where(index)} is no JSON ({reason}); write one JSON object a line.") from error
+            raise UserError(
+                f"{self.where(index)} is no JSON ({reason}); write one JSON object a line."
+            ) from error
         if not isinstance(fields, dict):
-            raise UserError(f"{self.where(index)} is a JSON {type(fields).__name__}; write one JSON object a line.")
+            raise UserError(
+                f"{self.where(index)} is a JSON {type(fields).__name__}; write one JSON "
+                "object a line."
+            )
         return fields
 
 
@@ -102,7 +112,9 @@ def _unpacked(path: str) -> str:
 
 
 def _unpack(path: str, copy: Path) -> None:
-    temporary = copy.with_name(f".{uuid.uuid4().hex}.tmp")  # several processes may unpack the same file at once
+    temporary = copy.with_name(
+        f".{uuid.uuid4().hex}.tmp"
+    )  # several processes may unpack the same file at once
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with gzip.open(path) as packed, open(temporary, "xb") as plain:
@@ -111,10 +123,13 @@ def _unpack(path: str, copy: Path) -> None:
             os.fsync(plain.fileno())
         os.replace(temporary, copy)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"`{path}` is truncated or damaged ({error}); copy the file again.") from error
+        raise UserError(
+            f"`{path}` is truncated or damaged ({error}); copy the file again."
+        ) from error
     except OSError as error:
         raise E2LLMError(
-            f"`{path}` cannot be unpacked into {copy.parent} ({error.strerror or error}); free some space there, or set E2LLM_HOME to another disk."
+            f"`{path}` cannot be unpacked into {copy.parent} ({error.strerror or error}); "
+            "free some space there, or set E2LLM_HOME to another disk."
         ) from error
     finally:
         with suppress(OSError):
@@ -122,4 +137,7 @@ def _unpack(path: str, copy: Path) -> None:
 
 
 def _unreadable(path: str, error: OSError) -> UserError:
-    return UserError(f"`{path}` cannot be read ({error.strerror or error}); name a file of JSON Lines ({', '.join(SUFFIXES)}).")
+    return UserError(
+        f"`{path}` cannot be read ({error.strerror or error}); name a file of JSON Lines "
+        f"({', '.join(SUFFIXES)})."
+    )

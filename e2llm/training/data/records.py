@@ -1,7 +1,9 @@
-"""What training reads, one record at a time: a text, or a question about a document with its answers.
+"""What training reads, one record at a time: a text, or a question about a document with its
+answers.
 
-A record comes as a JSON object of one of two forms: `{"id", "text", "source"}`, or `{"id", "context", "question", "answers", "source"}`, in
-which `context` may be null and `context_id` name a document that many questions share. `id` and `source` may be left out; other fields are ignored.
+A record comes as a JSON object of one of two forms: `{"id", "text", "source"}`, or `{"id",
+"context", "question", "answers", "source"}`, in which `context` may be null and `context_id` name a
+document that many questions share. `id` and `source` may be left out; other fields are ignored.
 """
 
 from collections.abc import Callable, Mapping
@@ -54,7 +56,13 @@ def kind_of(fields: Mapping[str, Any]) -> str:
     return "question" if "question" in fields else "text"
 
 
-def parse(fields: Mapping[str, Any], where: str, place: int, source: str, document: Callable[[str, str], str] | None = None) -> Record:
+def parse(
+    fields: Mapping[str, Any],
+    where: str,
+    place: int,
+    source: str,
+    document: Callable[[str, str], str] | None = None,
+) -> Record:
     """Check a JSON object and return its record.
 
     Args:
@@ -62,7 +70,8 @@ def parse(fields: Mapping[str, Any], where: str, place: int, source: str, docume
         where: What messages call it, such as "`train.jsonl`, line 3".
         place: Its number, the id of a record that has none.
         source: Name of its source, for a record that names none.
-        document: Returns the text of a `context_id`, and is told `where`; None where there are no shared documents.
+        document: Returns the text of a `context_id`, and is told `where`; None where there are no
+            shared documents.
 
     Raises:
         UserError: A field is missing, empty or of the wrong kind.
@@ -76,12 +85,17 @@ def parse(fields: Mapping[str, Any], where: str, place: int, source: str, docume
         context = document(str(context_id), where)
     else:
         context = _text(fields, "context", where)
-    return QuestionRecord(name, context, _text(fields, "question", where), _answers(fields, where), source)
+    return QuestionRecord(
+        name, context, _text(fields, "question", where), _answers(fields, where), source
+    )
 
 
 def _text(fields: Mapping[str, Any], field: str, where: str) -> str:
     if fields.get(field) is None:
-        raise UserError(f"{where}: `{field}` is missing, and the fields there are {', '.join(fields) or 'none'}; {_WAY_OUT}.")
+        raise UserError(
+            f"{where}: `{field}` is missing, and the fields there are "
+            f"{', '.join(fields) or 'none'}; {_WAY_OUT}."
+        )
     return _filled(fields[field], field, where)
 
 
@@ -90,7 +104,9 @@ def _answers(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
     if not isinstance(answers, list):
         return (_text(fields, "answers", where),)
     if not answers:
-        raise UserError(f"{where}: `answers` is empty; give at least one answer, or leave the record out.")
+        raise UserError(
+            f"{where}: `answers` is empty; give at least one answer, or leave the record out."
+        )
     return tuple(_filled(answer, "answers", where) for answer in answers)
 
 

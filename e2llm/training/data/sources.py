@@ -1,4 +1,6 @@
-"""Where training records come from: JSON Lines, data sets on the hub, folders of documents, each as a sequence that is read as it is asked for."""
+"""Where training records come from: JSON Lines, data sets on the hub, folders of documents, each as
+a sequence that is read as it is asked for.
+"""
 
 import hashlib
 import importlib
@@ -29,11 +31,14 @@ class SourceSettings:
     """Where records come from, and how much they count.
 
     Attributes:
-        path: A .jsonl or .jsonl.gz file, a folder with one such file per split, or a folder of documents.
-        dataset: In its place: a ready loader (a name of `DATASETS`), or a data set of the hub or of a folder that `datasets` loads.
+        path: A .jsonl or .jsonl.gz file, a folder with one such file per split, or a folder of
+            documents.
+        dataset: In its place: a ready loader (a name of `DATASETS`), or a data set of the hub or of
+            a folder that `datasets` loads.
         config: Configuration of the data set.
         split: Split of the folder or of the data set.
-        columns: Where the data set has other names than a record's fields: field -> column, dotted where columns are nested.
+        columns: Where the data set has other names than a record's fields: field -> column, dotted
+            where columns are nested.
         name: What the source is called; default: the folder's, the file's or the data set's name.
         weight: Share of its records against those of other sources.
         limit: Only the first so many records.
@@ -55,14 +60,23 @@ class SourceSettings:
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.dataset is None):
-            raise UserError(f"`path` (={self.path!r}) and `dataset` (={self.dataset!r}): a source is one of them; give exactly one.")
+            raise UserError(
+                f"`path` (={self.path!r}) and `dataset` (={self.dataset!r}): a source is one "
+                "of them; give exactly one."
+            )
         for field in ("config", "columns", "revision"):
             if self.path is not None and getattr(self, field) is not None:
-                raise UserError(f"`{field}` (={getattr(self, field)!r}) goes with `dataset`, and `path` is given; leave it out.")
+                raise UserError(
+                    f"`{field}` (={getattr(self, field)!r}) goes with `dataset`, and `path` "
+                    "is given; leave it out."
+                )
         for field in self.columns or {}:
             check_choice("columns", field, FIELDS)
         if not 0 < self.weight < float("inf"):
-            raise UserError(f"`weight` (={self.weight!r}) must be a number above 0; leave a source out that is not to be used.")
+            raise UserError(
+                f"`weight` (={self.weight!r}) must be a number above 0; leave a source out "
+                "that is not to be used."
+            )
         if self.limit is not None:
             check_count("limit", self.limit, 1)
 
@@ -106,7 +120,9 @@ class Source(ABC):
         return _digest(record.context if isinstance(record, QuestionRecord) else record.text)
 
     def about(self, index: int) -> list[int]:
-        """Return, in order, which records are about the document that this one is about, itself among them."""
+        """Return, in order, which records are about the document that this one is about, itself
+        among them.
+        """
         return self._by_document[self.document(index)]
 
     @cached_property
@@ -131,10 +147,12 @@ class Source(ABC):
         return np.random.default_rng([seed, epoch]).permutation(len(self))
 
     def split(self, fraction: float = 0.05, seed: int = 0) -> tuple["Source", "Source"]:
-        """Set some documents aside, with every record about them: return what is left to train on, and the validation part.
+        """Set some documents aside, with every record about them: return what is left to train on,
+        and the validation part.
 
         Args:
-            fraction: Part of the records to set aside; it is not exceeded unless the smallest document alone exceeds it.
+            fraction: Part of the records to set aside; it is not exceeded unless the smallest
+                document alone exceeds it.
             seed: Decides which.
 
         Raises:
@@ -144,7 +162,10 @@ class Source(ABC):
             raise UserError(f"`fraction` (={fraction!r}) must lie between 0 and 1, such as 0.05.")
         documents = self._by_document
         if len(documents) < 2:
-            raise UserError(f"`{self.name}` holds one document alone, which cannot be split; name a validation source.")
+            raise UserError(
+                f"`{self.name}` holds one document alone, which cannot be split; name a "
+                "validation source."
+            )
         aside: list[int] = []
         for key in sorted(documents, key=lambda key: _digest(f"{seed} {key}")):
             if len(aside) + len(documents[key]) <= fraction * len(self):
@@ -185,7 +206,9 @@ class Part(Source):
 
 
 class LinesSource(Source):
-    """The records of a JSON Lines file; documents that they share by `context_id` lie beside it, in docs.jsonl or docs.jsonl.gz."""
+    """The records of a JSON Lines file; documents that they share by `context_id` lie beside it, in
+    docs.jsonl or docs.jsonl.gz.
+    """
 
     def __init__(self, path: Path, name: str, weight: float) -> None:
         self.name, self.weight = name, weight
@@ -217,7 +240,10 @@ class LinesSource(Source):
     def _record(self, index: int) -> Record:
         fields, where = self._lines[index], self._lines.where(index)
         if kind_of(fields) != self.kind:
-            raise UserError(f"{where} is a {kind_of(fields)} record among {self.kind} records; give each kind a file of its own.")
+            raise UserError(
+                f"{where} is a {kind_of(fields)} record among {self.kind} records; give each "
+                "kind a file of its own."
+            )
         return parse(fields, where, index, self.name, self._documents.text)
 
 
@@ -237,9 +263,15 @@ class Documents:
         text = self._recent.pop(context_id, None)
         if text is None:
             if self._lines is None:
-                raise UserError(f"{where}: `context` is missing and {self._folder} has no {_SHARED}.jsonl.gz; put it there, or give `context`.")
+                raise UserError(
+                    f"{where}: `context` is missing and {self._folder} has no "
+                    f"{_SHARED}.jsonl.gz; put it there, or give `context`."
+                )
             if context_id not in self._places:
-                raise UserError(f"{where}: `context_id` (={context_id!r}) names no document of `{self._lines.path}`; add it there.")
+                raise UserError(
+                    f"{where}: `context_id` (={context_id!r}) names no document of "
+                    f"`{self._lines.path}`; add it there."
+                )
             place = self._places[context_id]
             record = parse(self._lines[place], self._lines.where(place), place, _SHARED)
             assert isinstance(record, TextRecord)
@@ -261,9 +293,15 @@ class Documents:
         for place in range(len(self._lines)):
             fields = self._lines[place]
             if kind_of(fields) != "text" or fields.get("id") is None:
-                raise UserError(f"{self._lines.where(place)} is no document; it must have `id` and `text`, and no `question`.")
+                raise UserError(
+                    f"{self._lines.where(place)} is no document; it must have `id` and "
+                    "`text`, and no `question`."
+                )
             if places.setdefault(str(fields["id"]), place) != place:
-                raise UserError(f"{self._lines.where(place)}: `id` (={fields['id']!r}) stands there a second time; give each document its own.")
+                raise UserError(
+                    f"{self._lines.where(place)}: `id` (={fields['id']!r}) stands there a "
+                    "second time; give each document its own."
+                )
         return places
 
 
@@ -276,7 +314,9 @@ class FolderSource(Source):
         self.name, self.weight = name, weight
         self._folder = folder
         self._files = sorted(
-            file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.suffix.lower() in READERS and not file.name.startswith(".")
+            file.relative_to(folder).as_posix()
+            for file in folder.rglob("*")
+            if file.suffix.lower() in READERS and not file.name.startswith(".")
         )
 
     def __len__(self) -> int:
@@ -284,7 +324,10 @@ class FolderSource(Source):
 
     def check(self) -> None:
         if not self._files:
-            raise UserError(f"`path` (={str(self._folder)!r}) holds no records: neither a file of JSON Lines nor a document ({FORMATS}).")
+            raise UserError(
+                f"`path` (={str(self._folder)!r}) holds no records: neither a file of JSON "
+                f"Lines nor a document ({FORMATS})."
+            )
         super().check()
 
     def _record(self, index: int) -> Record:
@@ -305,7 +348,11 @@ class HubSource(Source):
             self._read, self._key, self._kind = ready.read, ready.document, "question"
         else:
             columns = self._columns(settings.columns or {})
-            self._read, self._key, self._kind = partial(read_columns, columns=columns), columns.get("context_id"), kind_of(columns)
+            self._read, self._key, self._kind = (
+                partial(read_columns, columns=columns),
+                columns.get("context_id"),
+                kind_of(columns),
+            )
 
     @property
     def kind(self) -> str:
@@ -326,7 +373,10 @@ class HubSource(Source):
             fields = self._read(row)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             shown = ", ".join(_paths(row))
-            raise UserError(f"{where} has not the columns that are read ({error}), but {shown}; name them with `columns`.") from error
+            raise UserError(
+                f"{where} has not the columns that are read ({error}), but {shown}; name them "
+                "with `columns`."
+            ) from error
         return parse(fields, where, index, self.name)
 
     @cached_property
@@ -342,7 +392,10 @@ class HubSource(Source):
             missing.append("text or question")
         if missing:
             example = "{context: article, question: query, answers: answers.text}"
-            raise UserError(f"{self._where} has no column {missing[0]}, but {', '.join(there)}; map them, such as `columns: {example}`.")
+            raise UserError(
+                f"{self._where} has no column {missing[0]}, but {', '.join(there)}; map them, "
+                f"such as `columns: {example}`."
+            )
         return columns
 
 
@@ -351,7 +404,8 @@ def open_source(settings: SourceSettings, check: bool = True) -> Source:
 
     Args:
         settings: Where it lies.
-        check: Whether to refuse at once what is plainly wrong; every other record is checked when it is read.
+        check: Whether to refuse at once what is plainly wrong; every other record is checked when
+            it is read.
 
     Raises:
         UserError: There is no such source, it holds no records, or what it holds has not the form.
@@ -363,7 +417,9 @@ def open_source(settings: SourceSettings, check: bool = True) -> Source:
         >>> training, validation = source.split(0.05, seed=0)  # doctest: +SKIP
         >>> [training[index] for index in training.permutation(seed=0, epoch=0)[:8]]  # doctest: +SKIP
     """
-    source = HubSource(settings) if settings.path is None else _open_path(Path(settings.path), settings)
+    source = (
+        HubSource(settings) if settings.path is None else _open_path(Path(settings.path), settings)
+    )
     if check:
         source.check()
     if settings.limit is not None and settings.limit < len(source):
@@ -373,22 +429,34 @@ def open_source(settings: SourceSettings, check: bool = True) -> Source:
 
 def _open_path(path: Path, settings: SourceSettings) -> Source:
     if not path.exists():
-        raise UserError(f"`path` (={str(path)!r}) does not exist; name a file of JSON Lines or a folder.")
+        raise UserError(
+            f"`path` (={str(path)!r}) does not exist; name a file of JSON Lines or a folder."
+        )
     if path.is_dir():
         name = settings.name or path.resolve().name
         if file := _split_file(path, settings.split):
             return LinesSource(file, name, settings.weight)
-        splits = sorted({_stem(file) for file in path.iterdir() if file.name.endswith(SUFFIXES)} - {_SHARED})
+        splits = sorted(
+            {_stem(file) for file in path.iterdir() if file.name.endswith(SUFFIXES)} - {_SHARED}
+        )
         if splits:
-            raise UserError(f"`split` (={settings.split!r}) must be one that `path` (={str(path)!r}) holds a file of: {', '.join(splits)}.")
+            raise UserError(
+                f"`split` (={settings.split!r}) must be one that `path` (={str(path)!r}) "
+                f"holds a file of: {', '.join(splits)}."
+            )
         return FolderSource(path, name, settings.weight)
     if not path.name.endswith(SUFFIXES):
-        raise UserError(f"`path` (={str(path)!r}) must be a file of JSON Lines ({', '.join(SUFFIXES)}) or a folder; put documents into a folder.")
+        raise UserError(
+            f"`path` (={str(path)!r}) must be a file of JSON Lines ({', '.join(SUFFIXES)}) or "
+            "a folder; put documents into a folder."
+        )
     return LinesSource(path, settings.name or _stem(path), settings.weight)
 
 
 def _split_file(folder: Path, split: str) -> Path | None:
-    return next((file for suffix in SUFFIXES if (file := folder / f"{split}{suffix}").is_file()), None)
+    return next(
+        (file for suffix in SUFFIXES if (file := folder / f"{split}{suffix}").is_file()), None
+    )
 
 
 def _stem(path: Path) -> str:
@@ -396,7 +464,9 @@ def _stem(path: Path) -> str:
 
 
 def _load(settings: SourceSettings) -> Any:
-    """Load the rows of a data set, downloaded or generated once and memory-mapped from the cache of `datasets`."""
+    """Load the rows of a data set, downloaded or generated once and memory-mapped from the cache of
+    `datasets`.
+    """
     name, ready = str(settings.dataset), find_dataset(str(settings.dataset))
     if ready is None and "/" not in name and not os.path.isdir(name):
         check_choice("dataset", name, list(DATASETS))
@@ -408,18 +478,29 @@ def _load(settings: SourceSettings) -> Any:
     options: dict[str, Any] = {"name": config, "revision": settings.revision}
     hub = ready.hub if ready else name
     if ready is not None and ready.files is not None:
-        files = ready.files.format(hub=hub, revision=settings.revision or "main", config=config, split=settings.split)
+        files = ready.files.format(
+            hub=hub, revision=settings.revision or "main", config=config, split=settings.split
+        )
         hub, options = "json", {"data_files": {settings.split: files}}
     try:
         return datasets.load_dataset(hub, split=settings.split, **options)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) and error.__cause__ else error
+        cause = (
+            error.__cause__
+            if isinstance(error, datasets.exceptions.DatasetGenerationError) and error.__cause__
+            else error
+        )
         reason = " ".join(str(cause).split())[:300].rstrip(".")
         # What the network or the disk did is nobody's mistake; a name that is not found is.
         failed = isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
-        splits = f"its splits are {', '.join(ready.splits)}" if ready else "check its name, `config` and `split`"
+        splits = (
+            f"its splits are {', '.join(ready.splits)}"
+            if ready
+            else "check its name, `config` and `split`"
+        )
         raise (E2LLMError if failed else UserError)(
-            f"`dataset` (={name!r}, config {config!r}, split {settings.split!r}) cannot be loaded ({reason}); {splits}."
+            f"`dataset` (={name!r}, config {config!r}, split {settings.split!r}) cannot be "
+            f"loaded ({reason}); {splits}."
         ) from error
 
 

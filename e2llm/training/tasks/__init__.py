@@ -4,7 +4,11 @@ from e2llm.training.tasks.alignment import Alignment
 from e2llm.training.tasks.base import Draw, Loss, Sample, Task
 from e2llm.training.tasks.continuation import Continuation
 from e2llm.training.tasks.dialogue import Dialogue
-from e2llm.training.tasks.distillation import ContinuationDistillation, Distillation, SelfDistillation
+from e2llm.training.tasks.distillation import (
+    ContinuationDistillation,
+    Distillation,
+    SelfDistillation,
+)
 from e2llm.training.tasks.lookup import Lookup
 from e2llm.training.tasks.reasoning import Expanding, Reasoning
 from e2llm.training.tasks.recall import Recall

@@ -1,7 +1,9 @@
-"""Alignment: regress soft tokens onto the decoder's own input embeddings; the warm start before the paper's tasks. The decoder does not run.
+"""Alignment: regress soft tokens onto the decoder's own input embeddings; the warm start before the
+paper's tasks. The decoder does not run.
 
-With one soft token per token state, a soft token should be the mean of the decoder's input embeddings of the decoder tokens that overlap the
-encoder's token in the text: the decoder then reads soft tokens much as it reads text, before it has been trained at all.
+With one soft token per token state, a soft token should be the mean of the decoder's input
+embeddings of the decoder tokens that overlap the encoder's token in the text: the decoder then
+reads soft tokens much as it reads text, before it has been trained at all.
 """
 
 from typing import Any, ClassVar
@@ -13,11 +15,22 @@ from torch import Tensor
 from e2llm.model.modeling import CHUNK_INPUTS
 from e2llm.model.processing import E2LLMProcessor
 from e2llm.training.data.records import Record
-from e2llm.training.tasks.base import Draw, Loss, Others, Sample, Task, bag_means, draw_window, text_of
+from e2llm.training.tasks.base import (
+    Draw,
+    Loss,
+    Others,
+    Sample,
+    Task,
+    bag_means,
+    draw_window,
+    text_of,
+)
 
 
 class Alignment(Task):
-    """Mean squared error between soft tokens and input embeddings, in units of the embeddings' norm."""
+    """Mean squared error between soft tokens and input embeddings, in units of the embeddings'
+    norm.
+    """
 
     name: ClassVar[str] = "alignment"
     kind: ClassVar[str] = "text"
@@ -41,10 +54,14 @@ class Alignment(Task):
             soft_ids.append(ids)
         if not n_soft:
             return None
-        return Sample(f"{record.source}/{record.id}", rows, soft_ids, targets=[own for own in targets if own])
+        return Sample(
+            f"{record.source}/{record.id}", rows, soft_ids, targets=[own for own in targets if own]
+        )
 
     def loss(self, model: Any, inputs: dict[str, Tensor]) -> Loss:
-        """Return the squared distance to the embeddings over their squared norm, summed over the soft tokens."""
+        """Return the squared distance to the embeddings over their squared norm, summed over the
+        soft tokens.
+        """
         soft_tokens, mask = model.compress(**{name: inputs[name] for name in CHUNK_INPUTS[:3]})
         table = model.get_input_embeddings().weight
         with torch.no_grad():
@@ -53,8 +70,12 @@ class Alignment(Task):
         return Loss(distance.sum() / model.config.soft_token_norm**2, mask.sum())
 
 
-def overlapping_ids(processor: E2LLMProcessor, text: str, spans: list[tuple[int, int]]) -> list[list[int]]:
-    """Return, for every token that the encoder reads of the chunks, the decoder ids whose text overlaps its own."""
+def overlapping_ids(
+    processor: E2LLMProcessor, text: str, spans: list[tuple[int, int]]
+) -> list[list[int]]:
+    """Return, for every token that the encoder reads of the chunks, the decoder ids whose text
+    overlaps its own.
+    """
     result: list[list[int]] = []
     prompt = processor.document_prompt
     for start, end in spans:
@@ -66,6 +87,9 @@ def overlapping_ids(processor: E2LLMProcessor, text: str, spans: list[tuple[int,
                 if special or b - 1 < len(prompt):
                     continue
                 a, b = max(0, a - len(prompt)), b - len(prompt)
-                first, last = np.searchsorted(bounds[:, 1], a, "right"), np.searchsorted(bounds[:, 0], b, "left")
+                first, last = (
+                    np.searchsorted(bounds[:, 1], a, "right"),
+                    np.searchsorted(bounds[:, 0], b, "left"),
+                )
                 result.append(decoded.ids[first:last])
     return result

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2llm.chunking import Span, make_spans
+from e2llm.chunking.chunker import Span, make_spans
 from e2llm.model.modeling import CHUNK_INPUTS
 from e2llm.model.processing import E2LLMProcessor, EncoderRow, count_states
 from e2llm.training.data.records import Record, TextRecord
@@ -27,7 +27,8 @@ class Draw:
         rng: The sample's own source of chance.
         ratio: Text tokens per soft token, or "chunk".
         n_chunks: Chunks of the document, where the record has as many.
-        max_answer_tokens, max_positions: Bounds of the answer (of a conversation, of all that follows the first prompt) and of the prompt.
+        max_answer_tokens, max_positions: Bounds of the answer (of a conversation, of all that
+            follows the first prompt) and of the prompt.
     """
 
     processor: E2LLMProcessor
@@ -45,10 +46,12 @@ class Sample:
     Attributes:
         name: Source and id of its record, for messages.
         rows: Encoder inputs of its document.
-        soft_ids: Per row the soft token that each token feeds, counted from 0 in the sample; -1 for none.
+        soft_ids: Per row the soft token that each token feeds, counted from 0 in the sample; -1 for
+            none.
         prompt_ids: Decoder ids before the answer, a placeholder for every soft token.
         answer_ids: Decoder ids that the loss is taken on.
-        turns: What follows in the same conversation: per turn the ids before its answer, and the answer's, on which the loss is taken too.
+        turns: What follows in the same conversation: per turn the ids before its answer, and the
+            answer's, on which the loss is taken too.
         teacher_ids: The prompt with text in place of soft tokens, where a teacher reads it.
         targets: Per soft token the decoder ids that it should stand for, where those are regressed.
     """
@@ -92,7 +95,8 @@ class Task(ABC):
 
     Attributes:
         name: By which recipes call it.
-        kind: What it reads: "text" or "question" records; a task that reads texts takes the documents of question records where it finds no others.
+        kind: What it reads: "text" or "question" records; a task that reads texts takes the
+            documents of question records where it finds no others.
         taught: Whether its samples hold the teacher's prompt.
     """
 
@@ -124,7 +128,8 @@ class Others(ABC):
 
 
 def answer_logits(model: Any, inputs: dict[str, Tensor], prefix: str = "") -> Tensor:
-    """Run the model and return the logits that predict the labels, (n_labels, vocab): the head reads no other position.
+    """Run the model and return the logits that predict the labels, (n_labels, vocab): the head
+    reads no other position.
 
     Args:
         model: The pair.
@@ -132,7 +137,11 @@ def answer_logits(model: Any, inputs: dict[str, Tensor], prefix: str = "") -> Te
         prefix: "teacher_" for the teacher's prompt and labels.
     """
     labels = inputs[f"{prefix}labels"]
-    given = {name: inputs[prefix + name] for name in ("input_ids", "position_ids", "cu_seq_lens_q") if prefix + name in inputs}
+    given = {
+        name: inputs[prefix + name]
+        for name in ("input_ids", "position_ids", "cu_seq_lens_q")
+        if prefix + name in inputs
+    }
     if not prefix:
         given |= {name: inputs[name] for name in CHUNK_INPUTS[:3]}
     predicting = F.pad(labels[:, 1:] != -100, (0, 1))
@@ -154,17 +163,21 @@ def answer_loss(logits: Tensor, labels: Tensor) -> Loss:
         logits (n_labels, vocab), labels (batch, seq)
     """
     kept = labels[labels != -100]
-    return Loss(NegativeLogLikelihood.apply(logits, kept), torch.tensor(len(kept), device=logits.device))
+    return Loss(
+        NegativeLogLikelihood.apply(logits, kept), torch.tensor(len(kept), device=logits.device)
+    )
 
 
 class NegativeLogLikelihood(torch.autograd.Function):
-    """Cross-entropy summed over rows, in float32 a few rows at a time: no float32 copy of all logits is ever made.
+    """Cross-entropy summed over rows, in float32 a few rows at a time: no float32 copy of all
+    logits is ever made.
 
     Shape:
         logits (n, vocab), labels (n,) -> scalar
     """
 
-    # What one step holds in float32: small on a CPU, where it stays in the cache; large elsewhere, where every step costs a launch.
+    # What one step holds in float32: small on a CPU, where it stays in the cache; large elsewhere,
+    # where every step costs a launch.
     ROWS, ACCELERATED_ROWS = 64, 4096
 
     @staticmethod
@@ -181,7 +194,13 @@ class NegativeLogLikelihood(torch.autograd.Function):
         logits, labels, normalisers = ctx.saved_tensors
         result = torch.empty_like(logits)
         rows = _rows(logits)
-        for part, own, normaliser, out in zip(logits.split(rows), labels.split(rows), normalisers.split(rows), result.split(rows), strict=True):
+        for part, own, normaliser, out in zip(
+            logits.split(rows),
+            labels.split(rows),
+            normalisers.split(rows),
+            result.split(rows),
+            strict=True,
+        ):
             probabilities = (part.float() - normaliser[:, None]).exp_()
             probabilities.scatter_add_(1, own[:, None], probabilities.new_full((len(own), 1), -1.0))
             out.copy_(probabilities.mul_(gradient))
@@ -189,7 +208,11 @@ class NegativeLogLikelihood(torch.autograd.Function):
 
 
 def _rows(logits: Tensor) -> int:
-    return NegativeLogLikelihood.ROWS if logits.device.type == "cpu" else NegativeLogLikelihood.ACCELERATED_ROWS
+    return (
+        NegativeLogLikelihood.ROWS
+        if logits.device.type == "cpu"
+        else NegativeLogLikelihood.ACCELERATED_ROWS
+    )
 
 
 @dataclass(frozen=True)
@@ -207,7 +230,8 @@ class Compressed:
 
 
 def prepare(text: str, spans: list[Span], draw: Draw, max_soft: int) -> Compressed:
-    """Tokenise chunks for the encoder and deal their soft tokens out, at a higher ratio than drawn where `max_soft` asks for it.
+    """Tokenise chunks for the encoder and deal their soft tokens out, at a higher ratio than drawn
+    where `max_soft` asks for it.
 
     A chunk has one soft token at least: those beyond the first `max_soft` are left out.
     """
@@ -217,7 +241,9 @@ def prepare(text: str, spans: list[Span], draw: Draw, max_soft: int) -> Compress
     n_tokens = processor.count_tokens(text, spans)
     counts, _ = processor.soft_counts(n_tokens, n_states, draw.ratio)
     if counts.sum() > max_soft:
-        counts, _ = processor.soft_counts(n_tokens, n_states, max(1.0, float(n_tokens.sum()) / max(1, max_soft - len(spans))))
+        counts, _ = processor.soft_counts(
+            n_tokens, n_states, max(1.0, float(n_tokens.sum()) / max(1, max_soft - len(spans)))
+        )
     return Compressed(rows, processor.soft_ids(rows, counts), int(counts.sum()))
 
 
@@ -227,7 +253,9 @@ def text_of(record: Record) -> str:
 
 
 def draw_window(text: str, draw: Draw) -> tuple[str, list[Span]]:
-    """Cut a text and draw a sliding window of `draw.n_chunks` of its chunks; return the window's text and its spans."""
+    """Cut a text and draw a sliding window of `draw.n_chunks` of its chunks; return the window's
+    text and its spans.
+    """
     spans = make_spans(text, draw.processor.chunker)
     n_chunks = min(draw.n_chunks, len(spans))
     first = int(draw.rng.integers(0, len(spans) - n_chunks + 1))
@@ -248,15 +276,22 @@ def end_ids(processor: E2LLMProcessor) -> list[int]:
 
 
 def answer_ids(processor: E2LLMProcessor, text: str, draw: Draw) -> list[int]:
-    """Tokenise an answer with its end; an answer longer than `max_answer_tokens` is cut and has no end."""
+    """Tokenise an answer with its end; an answer longer than `max_answer_tokens` is cut and has no
+    end.
+    """
     ids = processor.text_ids(text) + end_ids(processor)
     return ids[: draw.max_answer_tokens]
 
 
 def bag_means(table: Tensor, targets: Tensor) -> Tensor:
-    """Average rows of an embedding table; `targets` (n, longest) is padded with -1. Return (n, d)."""
+    """Average rows of an embedding table; `targets` (n, longest) is padded with -1.
+
+    Return (n, d).
+    """
     mask = targets >= 0
-    return (table[targets.clamp(min=0)] * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    return (table[targets.clamp(min=0)] * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(
+        min=1
+    )
 
 
 def stack_targets(targets: list[list[int]]) -> Tensor:

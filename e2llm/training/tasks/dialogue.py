@@ -1,4 +1,6 @@
-"""Dialogue: several questions about one document in one conversation, so that a document that was read once teaches more than one answer."""
+"""Dialogue: several questions about one document in one conversation, so that a document that was
+read once teaches more than one answer.
+"""
 
 from typing import ClassVar
 
@@ -19,7 +21,9 @@ class Dialogue(Task):
     kind: ClassVar[str] = "question"
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
-        """Return a sample: the record's question, and others whose answers stand in the same document."""
+        """Return a sample: the record's question, and others whose answers stand in the same
+        document.
+        """
         assert isinstance(record, QuestionRecord)
         first = one_of(draw.rng, record.answers)
         text, spans, held = draw_document(record, first, draw, others)
@@ -32,8 +36,18 @@ class Dialogue(Task):
             other = about[int(place)]
             assert isinstance(other, QuestionRecord)
             answer = one_of(draw.rng, other.answers)
-            # An answer that stands in the whole document once is known to be answered by the part that holds it.
-            if whole or (holding(text, spans, answer) and record.context.casefold().count(answer.casefold()) == 1):
+            # An answer that stands in the whole document once is known to be answered by the part
+            # that holds it.
+            if whole or (
+                holding(text, spans, answer)
+                and record.context.casefold().count(answer.casefold()) == 1
+            ):
                 questions.append((other.question, answer))
-        expanded = Expanding().expanded(text, spans, held, record.question, draw) if draw.rng.random() < EXPANDED else []
-        return ask(f"{record.source}/{record.id}", text, spans, expanded, questions, draw, self.taught)
+        expanded = (
+            Expanding().expanded(text, spans, held, record.question, draw)
+            if draw.rng.random() < EXPANDED
+            else []
+        )
+        return ask(
+            f"{record.source}/{record.id}", text, spans, expanded, questions, draw, self.taught
+        )

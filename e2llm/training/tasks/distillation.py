@@ -1,4 +1,6 @@
-"""Distillation: the decoder that reads the text teaches the decoder that reads soft tokens (KL divergence on the answers)."""
+"""Distillation: the decoder that reads the text teaches the decoder that reads soft tokens (KL
+divergence on the answers).
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
@@ -14,7 +16,8 @@ from e2llm.training.tasks.reasoning import Reasoning
 
 
 class Distillation(Task):
-    """Follow the teacher on the answers to questions: the same decoder, untouched by LoRA, reads the document's text.
+    """Follow the teacher on the answers to questions: the same decoder, untouched by LoRA, reads
+    the document's text.
 
     Where the decoder is trained in full, its present self is the teacher.
     """
@@ -24,16 +27,25 @@ class Distillation(Task):
     source: Task = Reasoning(taught=True)
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
-        """Return a sample of the task whose answers are followed, with the teacher's prompt; None where that is too long to read."""
+        """Return a sample of the task whose answers are followed, with the teacher's prompt; None
+        where that is too long to read.
+        """
         sample = self.source.make(record, draw, others)
-        return None if sample is None or len(sample.teacher_ids or []) > draw.max_positions else sample
+        return (
+            None if sample is None or len(sample.teacher_ids or []) > draw.max_positions else sample
+        )
 
     def loss(self, model: Any, inputs: dict[str, Tensor]) -> Loss:
-        """Return the KL divergence from teacher to reader, summed over the answers' tokens, in nats."""
+        """Return the KL divergence from teacher to reader, summed over the answers' tokens, in
+        nats.
+        """
         with torch.no_grad(), self.teacher(model):
             taught = F.log_softmax(answer_logits(model, inputs, "teacher_").float(), -1)
         read = F.log_softmax(answer_logits(model, inputs).float(), -1)
-        return Loss(F.kl_div(read, taught, log_target=True, reduction="sum"), torch.tensor(len(read), device=read.device))
+        return Loss(
+            F.kl_div(read, taught, log_target=True, reduction="sum"),
+            torch.tensor(len(read), device=read.device),
+        )
 
     def teacher(self, model: Any) -> AbstractContextManager[None]:
         """Make the model its own teacher for a while."""
@@ -43,7 +55,8 @@ class Distillation(Task):
 class SelfDistillation(Distillation):
     """Follow the decoder as it is at that moment, LoRA and all, on the answers to questions.
 
-    For a pair to go on from, whose decoder answers from text as it should, and better than the untouched one.
+    For a pair to go on from, whose decoder answers from text as it should, and better than the
+    untouched one.
     """
 
     name: ClassVar[str] = "self-distillation"

@@ -1,7 +1,9 @@
-"""Reasoning: answer a question from the soft tokens of a document (paper section 3.2), with some chunks also standing as text.
+"""Reasoning: answer a question from the soft tokens of a document (paper section 3.2), with some
+chunks also standing as text.
 
-The prompt is the one that `E2LLM.ask` builds. The expanded chunks are chosen by word overlap with question and answer, now and then without the
-one that holds the answer, as the ranking at the time of asking may miss it too.
+The prompt is the one that `E2LLM.ask` builds. The expanded chunks are chosen by word overlap with
+question and answer, now and then without the one that holds the answer, as the ranking at the time
+of asking may miss it too.
 """
 
 import re
@@ -9,8 +11,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from e2llm.chunking import Span, make_spans
-from e2llm.prompting import Passage, answer_cue, answer_text, join_spans, later_question, prompt_parts
+from e2llm.chunking.chunker import Span, make_spans
+from e2llm.reading.prompt import (
+    Passage,
+    answer_cue,
+    answer_text,
+    join_spans,
+    later_question,
+    prompt_parts,
+)
 from e2llm.training.data.records import QuestionRecord, Record
 from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, one_of, prepare
 
@@ -33,19 +42,33 @@ class Reasoning(Task):
         answer = one_of(draw.rng, record.answers)
         text, spans, held = draw_document(record, answer, draw, others)
         expanded = self.expanded(text, spans, held, record.question, draw)
-        return ask(f"{record.source}/{record.id}", text, spans, expanded, [(record.question, answer)], draw, self.taught)
+        return ask(
+            f"{record.source}/{record.id}",
+            text,
+            spans,
+            expanded,
+            [(record.question, answer)],
+            draw,
+            self.taught,
+        )
 
-    def expanded(self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw) -> list[int]:
+    def expanded(
+        self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw
+    ) -> list[int]:
         """Return the chunks that also stand as text; none here."""
         return []
 
 
 class Expanding(Reasoning):
-    """Answer from soft tokens and the text of one to four chunks: what `expand` does when answering."""
+    """Answer from soft tokens and the text of one to four chunks: what `expand` does when
+    answering.
+    """
 
     name: ClassVar[str] = "expanding"
 
-    def expanded(self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw) -> list[int]:
+    def expanded(
+        self, text: str, spans: list[Span], held: list[int], question: str, draw: Draw
+    ) -> list[int]:
         """Return one to four chunks, most often with the one that holds the answer among them."""
         n_wanted = min(int(draw.rng.integers(1, 5)), len(spans))
         ranked = by_overlap(text, spans, question)
@@ -56,46 +79,74 @@ class Expanding(Reasoning):
         return ranked[:n_wanted]
 
 
-def ask(name: str, text: str, spans: list[Span], expanded: list[int], questions: list[tuple[str, str]], draw: Draw, taught: bool) -> Sample:
-    """Return a sample: the prompt of `E2LLM.ask` with the first question and its answer, and the others as turns after it.
+def ask(
+    name: str,
+    text: str,
+    spans: list[Span],
+    expanded: list[int],
+    questions: list[tuple[str, str]],
+    draw: Draw,
+    taught: bool,
+) -> Sample:
+    """Return a sample: the prompt of `E2LLM.ask` with the first question and its answer, and the
+    others as turns after it.
 
     Args:
         name: What messages call it.
         text, spans: The document and its chunks.
         expanded: Which chunks also stand as text.
-        questions: Questions with their answers. Those after the first are left out from where they and their answers would take more than
-            `max_answer_tokens` in all.
+        questions: Questions with their answers. Those after the first are left out from where they
+            and their answers would take more than `max_answer_tokens` in all.
         draw: Bounds.
         taught: Whether the teacher's prompt is wanted too.
     """
     processor, cue = draw.processor, answer_cue(draw.processor)
     (question, answer), *later = questions
     called = one_of(draw.rng, _NAMES)
-    passages = [Passage(called, text[start:end], start, end, None) for start, end in join_spans(spans, expanded)]
+    passages = [
+        Passage(called, text[start:end], start, end, None)
+        for start, end in join_spans(spans, expanded)
+    ]
     around = len(processor.prompt_ids(prompt_parts(question, [(called, 0)], passages, cue=cue)))
     compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
-    prompt = processor.prompt_ids(prompt_parts(question, [(called, compressed.n_soft)], passages, cue=cue))
-    sample = Sample(name, compressed.rows, compressed.soft_ids, prompt, answer_ids(processor, answer_text(processor, answer), draw))
+    prompt = processor.prompt_ids(
+        prompt_parts(question, [(called, compressed.n_soft)], passages, cue=cue)
+    )
+    sample = Sample(
+        name,
+        compressed.rows,
+        compressed.soft_ids,
+        prompt,
+        answer_ids(processor, answer_text(processor, answer), draw),
+    )
     free = draw.max_answer_tokens - len(sample.answer_ids)
     for asked, answered in later:
         begin, (_, end) = processor.later_turn_ids(), processor.turn_ids()
-        turn = [*begin, *processor.text_ids(later_question(asked, cue)), *end], answer_ids(processor, answer_text(processor, answered), draw)
+        turn = (
+            [*begin, *processor.text_ids(later_question(asked, cue)), *end],
+            answer_ids(processor, answer_text(processor, answered), draw),
+        )
         free -= len(turn[0]) + len(turn[1])
         if free < 0:
             break
         sample.turns.append(turn)
     if taught:
         whole = [Passage(called, text, 0, len(text), None)]
-        sample.teacher_ids = processor.prompt_ids(prompt_parts(question, [(called, 0)], whole, soft=False, cue=cue))
+        sample.teacher_ids = processor.prompt_ids(
+            prompt_parts(question, [(called, 0)], whole, soft=False, cue=cue)
+        )
     return sample
 
 
-def draw_document(record: QuestionRecord, answer: str, draw: Draw, others: Others) -> tuple[str, list[Span], list[int]]:
+def draw_document(
+    record: QuestionRecord, answer: str, draw: Draw, others: Others
+) -> tuple[str, list[Span], list[int]]:
     """Return a document of about `n_chunks` chunks, its spans, and which of them hold the answer.
 
-    A longer context is cut around the answer where it holds it in words (so that a long answer stands at its start), around the chunk that shares
-    most words with question and answer where a short answer is in other words, and kept whole for a long one (a summary); a shorter one stands among
-    other contexts of its source.
+    A longer context is cut around the answer where it holds it in words (so that a long answer
+    stands at its start), around the chunk that shares most words with question and answer where a
+    short answer is in other words, and kept whole for a long one (a summary); a shorter one stands
+    among other contexts of its source.
     """
     chunker = draw.processor.chunker
     text = record.context
@@ -135,7 +186,11 @@ def holding(text: str, spans: list[Span], answer: str) -> list[int]:
     while at >= 0 and len(places) < 8:
         places.append(at)
         at = whole.find(wanted, at + 1)
-    return [index for index, (start, end) in enumerate(spans) if any(start <= place < end for place in places)]
+    return [
+        index
+        for index, (start, end) in enumerate(spans)
+        if any(start <= place < end for place in places)
+    ]
 
 
 def touched(spans: list[Span], start: int, end: int) -> list[int]:

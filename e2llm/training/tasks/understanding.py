@@ -1,4 +1,6 @@
-"""Understanding: restate the text of a sliding window of chunks from its soft tokens (paper section 3.2)."""
+"""Understanding: restate the text of a sliding window of chunks from its soft tokens (paper section
+3.2).
+"""
 
 from functools import cache
 from importlib.resources import files
@@ -6,21 +8,36 @@ from typing import ClassVar
 
 from e2llm.model.processing import SoftTokens
 from e2llm.training.data.records import Record
-from e2llm.training.tasks.base import Draw, Others, Sample, Task, answer_ids, draw_window, one_of, prepare, text_of
+from e2llm.training.tasks.base import (
+    Draw,
+    Others,
+    Sample,
+    Task,
+    answer_ids,
+    draw_window,
+    one_of,
+    prepare,
+    text_of,
+)
 from e2llm.training.tasks.reasoning import ask
 
-# How often the request is put as people put it, with the prompt of `E2LLM.ask`; else it is wording and soft tokens alone, as in the paper.
+# How often the request is put as people put it, with the prompt of `E2LLM.ask`; else it is wording
+# and soft tokens alone, as in the paper.
 ASKED = 0.5
 
 
 class Understanding(Task):
-    """Restate 1 to n chunks; the request is worded in one of more than fifty ways, and stands in one of two prompts."""
+    """Restate 1 to n chunks; the request is worded in one of more than fifty ways, and stands in
+    one of two prompts.
+    """
 
     name: ClassVar[str] = "understanding"
     kind: ClassVar[str] = "text"
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
-        """Return a sample: wording and soft tokens as the prompt, or what `E2LLM.ask` makes of them; the window's text as the answer."""
+        """Return a sample: wording and soft tokens as the prompt, or what `E2LLM.ask` makes of
+        them; the window's text as the answer.
+        """
         text, spans = draw_window(text_of(record), draw)
         if not text.strip():
             return None
@@ -31,7 +48,13 @@ class Understanding(Task):
         around = len(draw.processor.prompt_ids([wording]))
         compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
         prompt = draw.processor.prompt_ids([wording, SoftTokens(compressed.n_soft)])
-        return Sample(name, compressed.rows, compressed.soft_ids, prompt, answer_ids(draw.processor, text.strip(), draw))
+        return Sample(
+            name,
+            compressed.rows,
+            compressed.soft_ids,
+            prompt,
+            answer_ids(draw.processor, text.strip(), draw),
+        )
 
 
 @cache

@@ -10,7 +10,13 @@ from e2llm.training.data import QuestionRecord, TextRecord
 from e2llm.training.data.records import parse
 
 WHERE = "`a.jsonl`, line 3"
-QUESTION = {"id": "q", "context": "Ann met Bo.", "question": "Whom?", "answers": ["Bo"], "source": "town"}
+QUESTION = {
+    "id": "q",
+    "context": "Ann met Bo.",
+    "question": "Whom?",
+    "answers": ["Bo"],
+    "source": "town",
+}
 
 
 def test_a_text_is_read_as_it_stands():
@@ -21,7 +27,13 @@ def test_a_text_is_read_as_it_stands():
 @pytest.mark.parametrize("answers", ["Bo", ["Bo"], ["Bo", "Bob"]])
 def test_answers_are_a_text_or_a_list_of_texts(answers):
     record = parse(QUESTION | {"answers": answers}, WHERE, 2, "other")
-    assert record == QuestionRecord("q", "Ann met Bo.", "Whom?", tuple(answers) if isinstance(answers, list) else (answers,), "town")
+    assert record == QuestionRecord(
+        "q",
+        "Ann met Bo.",
+        "Whom?",
+        tuple(answers) if isinstance(answers, list) else (answers,),
+        "town",
+    )
 
 
 def test_a_record_without_id_and_source_gets_its_place_and_the_name_of_its_source():
@@ -55,5 +67,13 @@ def test_what_is_malformed_is_refused_with_its_place_and_field_in_one_line(field
 
 
 def test_the_data_side_imports_no_torch():
-    code = "import sys, e2llm.training.data; print([name for name in ('torch', 'transformers', 'datasets') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = (
+        "import sys, e2llm.training.data; print([name for name in ('torch', 'transformers', "
+        "'datasets') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

@@ -89,24 +89,34 @@ def test_the_split_by_document_never_straddles_and_loses_nothing(settings):
     source = open_source(settings)
     for seed in range(5):
         training, validation = source.split(0.3, seed)
-        assert {record.id for record in training} | {record.id for record in validation} == {record.id for record in source}
+        assert {record.id for record in training} | {record.id for record in validation} == {
+            record.id for record in source
+        }
         assert len(training) + len(validation) == len(source)
         assert 0 < len(validation) <= 0.3 * len(source)
-        assert not {training.document(i) for i in range(len(training))} & {validation.document(i) for i in range(len(validation))}
+        assert not {training.document(i) for i in range(len(training))} & {
+            validation.document(i) for i in range(len(validation))
+        }
         if source.kind == "question":
-            assert not {record.context for record in training} & {record.context for record in validation}
+            assert not {record.context for record in training} & {
+                record.context for record in validation
+            }
 
 
 def test_the_records_about_a_document_are_all_those_of_the_part_and_no_others(settings):
     source = open_source(settings)
     for part in (source, *source.split(0.3, 0)):
         for index in range(len(part)):
-            assert part.about(index) == [other for other in range(len(part)) if part.document(other) == part.document(index)]
+            assert part.about(index) == [
+                other for other in range(len(part)) if part.document(other) == part.document(index)
+            ]
 
 
 def test_the_same_seed_gives_the_same_split_and_the_same_order_and_another_seed_another(settings):
     one, two = open_source(settings), open_source(settings)
-    assert [list(part) for part in one.split(0.3, seed=3)] == [list(part) for part in two.split(0.3, seed=3)]
+    assert [list(part) for part in one.split(0.3, seed=3)] == [
+        list(part) for part in two.split(0.3, seed=3)
+    ]
     assert len({tuple(record.id for record in one.split(0.3, seed)[1]) for seed in range(8)}) > 1
     assert np.array_equal(one.permutation(5, 2), two.permutation(5, 2))
     orders = {tuple(one.permutation(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}
@@ -115,7 +125,10 @@ def test_the_same_seed_gives_the_same_split_and_the_same_order_and_another_seed_
 
 
 def test_a_limit_takes_the_first_records(settings):
-    source, whole = open_source(SourceSettings(**vars(settings) | {"limit": 5, "weight": 2.0})), open_source(settings)
+    source, whole = (
+        open_source(SourceSettings(**vars(settings) | {"limit": 5, "weight": 2.0})),
+        open_source(settings),
+    )
     assert list(source) == list(whole)[:5]
     assert (source.kind, source.name, source.weight) == (whole.kind, whole.name, 2.0)
 
@@ -126,8 +139,13 @@ def test_a_name_takes_the_place_of_the_files(settings):
 
 @pytest.mark.parametrize("form", [lines_source, split_source, shared_source, folder_source])
 def test_gzip_changes_nothing(form, tmp_path):
-    plain, packed = (list(open_source(form(tmp_path / str(suffix), suffix))) for suffix in (".jsonl", ".jsonl.gz"))
-    assert [vars(record) | {"id": ""} for record in plain] == [vars(record) | {"id": ""} for record in packed]
+    plain, packed = (
+        list(open_source(form(tmp_path / str(suffix), suffix)))
+        for suffix in (".jsonl", ".jsonl.gz")
+    )
+    assert [vars(record) | {"id": ""} for record in plain] == [
+        vars(record) | {"id": ""} for record in packed
+    ]
 
 
 def test_gzip_is_unpacked_once(tmp_path, home, monkeypatch):
@@ -173,7 +191,9 @@ def test_questions_find_their_documents_in_any_order_beyond_those_kept(tmp_path)
 def test_a_bad_line_is_named_with_its_file_and_number_when_it_is_read(tmp_path, line, words):
     path = write_lines(tmp_path / "a.jsonl", [*texts(2), line, *texts(1)])
     source = open_source(SourceSettings(path=str(path)), check=False)
-    assert [source[index].text for index in (0, 1, 3)] == [texts(2)[index]["text"] for index in (0, 1, 0)]
+    assert [source[index].text for index in (0, 1, 3)] == [
+        texts(2)[index]["text"] for index in (0, 1, 0)
+    ]
     with pytest.raises(UserError) as caught:
         source[2]
     assert f"`{path}`, line 3" in str(caught.value)
@@ -194,8 +214,12 @@ def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path):
 
 def test_a_shared_document_that_is_not_there_is_refused_with_the_line_that_names_it(tmp_path):
     folder = shared(tmp_path / "town")
-    write_lines(folder / "train.jsonl.gz", [questions(1)[0] | {"context": None, "context_id": "d99"}])
-    assert "line 1: `context_id` (='d99') names no document of" in refusal(SourceSettings(path=str(folder)))
+    write_lines(
+        folder / "train.jsonl.gz", [questions(1)[0] | {"context": None, "context_id": "d99"}]
+    )
+    assert "line 1: `context_id` (='d99') names no document of" in refusal(
+        SourceSettings(path=str(folder))
+    )
     (folder / "docs.jsonl.gz").unlink()
     assert "has no docs.jsonl.gz" in refusal(SourceSettings(path=str(folder)))
 
@@ -203,7 +227,10 @@ def test_a_shared_document_that_is_not_there_is_refused_with_the_line_that_names
 @pytest.mark.parametrize(
     ("documents", "words"),
     [
-        ([{"id": "d0", "text": "A."}, {"id": "d0", "text": "B."}], "line 2: `id` (='d0') stands there a second time"),
+        (
+            [{"id": "d0", "text": "A."}, {"id": "d0", "text": "B."}],
+            "line 2: `id` (='d0') stands there a second time",
+        ),
         ([{"text": "A."}], "line 1 is no document"),
         ([{"id": "d0", "text": " "}], "line 1: `text` is empty"),
     ],
@@ -218,7 +245,11 @@ def test_bad_shared_documents_are_refused_with_their_own_line(tmp_path, document
 
 def test_what_holds_no_records_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    for path in (write_lines(tmp_path / "a.jsonl", []), write_lines(tmp_path / "b.jsonl.gz", [""]), tmp_path / "empty"):
+    for path in (
+        write_lines(tmp_path / "a.jsonl", []),
+        write_lines(tmp_path / "b.jsonl.gz", [""]),
+        tmp_path / "empty",
+    ):
         assert "holds no records" in refusal(SourceSettings(path=str(path)))
 
 
@@ -230,10 +261,19 @@ def test_a_path_that_is_not_there_or_no_data_is_refused(tmp_path):
 
 def test_an_unknown_split_of_a_folder_names_those_there(tmp_path):
     write_lines(shared(tmp_path) / "dev.jsonl", texts())
-    assert "holds a file of: dev, train." in refusal(SourceSettings(path=str(tmp_path), split="test"))
+    assert "holds a file of: dev, train." in refusal(
+        SourceSettings(path=str(tmp_path), split="test")
+    )
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: data[:40] + b"\0\0\0\0" + data[44:], lambda data: data[:2] + b"no gzip"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-20],
+        lambda data: data[:40] + b"\0\0\0\0" + data[44:],
+        lambda data: data[:2] + b"no gzip",
+    ],
+)
 def test_a_damaged_gzip_file_is_refused_and_leaves_nothing_behind(tmp_path, home, damage):
     path = write_lines(tmp_path / "a.jsonl.gz", texts(200))
     path.write_bytes(damage(path.read_bytes()))
@@ -241,12 +281,16 @@ def test_a_damaged_gzip_file_is_refused_and_leaves_nothing_behind(tmp_path, home
     assert list((home / "data").iterdir()) == []
 
 
-def test_a_full_disk_while_unpacking_is_a_failure_of_one_line_and_leaves_nothing_behind(tmp_path, home):
+def test_a_full_disk_while_unpacking_is_a_failure_of_one_line_and_leaves_nothing_behind(
+    tmp_path, home
+):
     path = write_lines(tmp_path / "a.jsonl.gz", texts(200))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(E2LLMError, match=r"cannot be unpacked into .*; free some space") as caught:
+        with pytest.raises(
+            E2LLMError, match=r"cannot be unpacked into .*; free some space"
+        ) as caught:
             open_source(SourceSettings(path=str(path)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -272,7 +316,9 @@ def test_one_document_alone_cannot_be_split(tmp_path):
 
 def test_the_smallest_document_is_set_aside_where_all_exceed_the_fraction(tmp_path):
     records = [*questions(3), *(record | {"context": "Another."} for record in questions(2))]
-    training, validation = open_source(SourceSettings(path=str(write_lines(tmp_path / "a.jsonl", records)))).split(0.05)
+    training, validation = open_source(
+        SourceSettings(path=str(write_lines(tmp_path / "a.jsonl", records)))
+    ).split(0.05)
     assert (len(training), {record.context for record in validation}) == (3, {"Another."})
 
 
@@ -281,7 +327,10 @@ def test_the_smallest_document_is_set_aside_where_all_exceed_the_fraction(tmp_pa
     [
         ({}, "give exactly one"),
         ({"path": "a.jsonl", "dataset": "squad"}, "give exactly one"),
-        ({"path": "a.jsonl", "columns": {"text": "x"}}, "`columns` (={'text': 'x'}) goes with `dataset`"),
+        (
+            {"path": "a.jsonl", "columns": {"text": "x"}},
+            "`columns` (={'text': 'x'}) goes with `dataset`",
+        ),
         ({"path": "a.jsonl", "config": "x"}, "`config` (='x') goes with `dataset`"),
         ({"path": "a.jsonl", "revision": "x"}, "`revision` (='x') goes with `dataset`"),
         ({"dataset": "a/b", "columns": {"txt": "x"}}, "did you mean 'text'?"),
@@ -297,7 +346,15 @@ def test_settings_that_break_a_rule_are_refused_when_they_are_made(settings, wor
 
 
 def test_columns_map_the_names_of_a_data_set_to_ours(tmp_path, datasets):
-    rows = [{"key": i, "doc": {"body": f"Body {i // 2}."}, "question": f"Q{i}?", "replies": [{"text": f"A{i}"}, {"text": "B"}]} for i in range(4)]
+    rows = [
+        {
+            "key": i,
+            "doc": {"body": f"Body {i // 2}."},
+            "question": f"Q{i}?",
+            "replies": [{"text": f"A{i}"}, {"text": "B"}],
+        }
+        for i in range(4)
+    ]
     write_lines(tmp_path / "hub" / "train.jsonl", rows)
     columns = {"id": "key", "context": "doc.body", "answers": "replies.text"}
     source = open_source(SourceSettings(dataset=str(tmp_path / "hub"), columns=columns, name="hub"))
@@ -315,7 +372,9 @@ def test_columns_map_the_names_of_a_data_set_to_ours(tmp_path, datasets):
         ({"question": "title"}, "`context` is missing"),
     ],
 )
-def test_columns_that_are_not_there_are_refused_with_those_that_are(tmp_path, datasets, columns, words):
+def test_columns_that_are_not_there_are_refused_with_those_that_are(
+    tmp_path, datasets, columns, words
+):
     write_lines(tmp_path / "hub" / "train.jsonl", [{"title": "A", "body": {"text": "B"}}])
     message = refusal(SourceSettings(dataset=str(tmp_path / "hub"), columns=columns))
     assert words in message

@@ -1,0 +1,147 @@
+"""Cut a long text into chunks with exact character spans (paper section 3.1, "Chunker").
+
+A chunk is a span `(start, end)` of the text, so nothing is copied and nothing is lost: with no
+overlap the spans concatenate back to the text. Any callable `text -> [(start, end), ...]` may stand
+in for `Chunker`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from e2llm.checks import check_count
+from e2llm.errors import UserError
+
+Span = tuple[int, int]
+SpanMaker = Callable[[str], Sequence[Span]]
+
+# A line end, a sentence end of a spaced script with its closing quotes, or a full stop of an
+# unspaced one. Every repetition is bounded, so that a megabyte of full stops costs no more than any
+# other megabyte.
+SENTENCE_END = re.compile(r"\n|[.!?…।؟۔][\"')\]”’»]{0,3}\s|[。！？｡][」』）”’]{0,3}")
+_WORD_END = re.compile(r"\s")
+_ZERO_WIDTH_JOINER = "\u200d"
+
+
+@dataclass(frozen=True)
+class Chunker:
+    """Take `size` characters, step back to the last sentence or line end in their second half,
+    start the next chunk there.
+
+    Where the second half holds no sentence end the chunk ends at its last white space, and where it
+    holds none of that either (one endless word, an unspaced script) at `size`, moved back so that
+    no accent or joined emoji is torn off.
+
+    Attributes:
+        size: The longest chunk, in characters; the paper uses 512, about 100 tokens.
+        overlap: Characters of the previous chunk that the next one repeats; less than half of
+            `size`.
+
+    Example:
+        >>> Chunker(size=14)("One two. Three four. Five.")
+        [(0, 9), (9, 21), (21, 26)]
+    """
+
+    size: int = 512
+    overlap: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("size", self.size, 1, "character (the paper uses 512)")
+        check_count("overlap", self.overlap, 0, "characters")
+        if not 0 <= self.overlap <= (self.size - 1) // 2:
+            raise UserError(
+                f"`overlap` (={self.overlap}) must be at least 0 and less than half of `size` "
+                f"(={self.size}) characters."
+            )
+
+    def __call__(self, text: str) -> list[Span]:
+        """Return the spans of the chunks, in order; linear in the length of the text."""
+        spans: list[Span] = []
+        start, length = 0, len(text)
+        while start < length:
+            end = start + self.size
+            if end >= length:
+                spans.append((start, length))
+                break
+            end = self._break(text, start, end)
+            spans.append((start, end))
+            start = end - self.overlap
+            while start < end and self.overlap and _continues(text, start, spans[-1][0]):
+                start += 1
+        return spans
+
+    def _break(self, text: str, start: int, end: int) -> int:
+        middle = start + max(1, self.size // 2)
+        for pattern in (SENTENCE_END, _WORD_END):
+            breaks = [match.end() for match in pattern.finditer(text, middle, end)]
+            if breaks:
+                return breaks[-1]
+        whole = end
+        while whole > middle and _continues(text, whole, start):
+            whole -= 1
+        return end if whole == middle else whole
+
+
+def _continues(text: str, offset: int, start: int) -> bool:
+    """Tell whether the character at `offset` belongs to the one before it (an accent, a joined or
+    coloured emoji, half a flag).
+
+    At `start` a character is known to begin.
+    """
+    char, before = text[offset], text[offset - 1]
+    if _is_flag_letter(char) and _is_flag_letter(before):
+        # Flags are pairs of letters: in a run of them only every other place is inside one.
+        first = offset - 1
+        while first > start and _is_flag_letter(text[first - 1]):
+            first -= 1
+        return (offset - first) % 2 == 1
+    return (
+        unicodedata.category(char) in ("Mn", "Mc", "Me")
+        or _ZERO_WIDTH_JOINER in (char, before)
+        or "\U0001f3fb" <= char <= "\U0001f3ff"
+    )
+
+
+def _is_flag_letter(char: str) -> bool:
+    return "\U0001f1e6" <= char <= "\U0001f1ff"
+
+
+def make_spans(text: str, chunker: SpanMaker) -> list[Span]:
+    """Run `chunker` on `text` and check what it returns.
+
+    Raises:
+        UserError: A span is empty, leaves the text, goes backwards, or leaves out anything but
+            white space.
+    """
+    try:
+        spans = [(int(start), int(end)) for start, end in chunker(text)]
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "`chunker` must return pairs of offsets, [(start, end), ...]; it returned "
+            f"something else ({error})."
+        ) from error
+    last_start = last_end = 0
+    for index, (start, end) in enumerate(spans):
+        if not 0 <= start < end <= len(text):
+            raise UserError(
+                f"`chunker`: span {index} (={start, end}) must hold 0 <= start < end <= "
+                f"{len(text)}, the length of the text."
+            )
+        if start < last_start or (end <= last_end and index):
+            raise UserError(
+                f"`chunker`: span {index} (={start, end}) must start no earlier and end later "
+                "than the span before it."
+            )
+        _check_gap(text, last_end, start)
+        last_start, last_end = start, end
+    _check_gap(text, last_end, len(text))
+    return spans
+
+
+def _check_gap(text: str, start: int, end: int) -> None:
+    if start < end and text[start:end].strip():
+        raise UserError(
+            f"`chunker` leaves out characters {start} to {end}; its spans must cover "
+            "everything but white space."
+        )

@@ -1,0 +1,197 @@
+"""Base of the methods that read a text of any length as text, piece by piece, into a cache that
+stops growing.
+"""
+
+import copy
+import time
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from e2llm.checks import check_count
+from e2llm.engines import Sampling
+from e2llm.engines.transformers import TransformersEngine
+from e2llm.methods.attention.lambda_attention import (
+    Shape,
+    check_decoder,
+    lambda_cache,
+    lambda_decoder,
+)
+from e2llm.methods.base import AROUND, Needs, Prompt, Reading, Result, TimedGeneration
+from e2llm.methods.bounds.full_text import FullText
+from e2llm.model.operations import attention_flops, linear_weights
+from e2llm.model.versions import cache_argument
+from e2llm.reading.prompt import Passage, answer_text
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A document, the token ids with which every prompt about it begins, and the cache after them."""
+
+    passages: list[Passage]
+    ids: list[int]
+    cache: Cache
+
+
+@dataclass
+class FlatMemory(FullText):
+    """Read the whole document as text with Λ-shaped attention; nothing limits its length.
+
+    The document is read once, up to where the question begins; every question goes on from there.
+
+    Attributes:
+        piece_tokens: Tokens that are read together (ours: it bounds the memory and changes no
+            result).
+    """
+
+    piece_tokens: int = 256
+    role: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_count("piece_tokens", self.piece_tokens, 1)
+        check_decoder(self.pair.base.decoder)
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Which tokens are seen, and how far away they look."""
+
+    @cached_property
+    def decoder(self) -> Any:
+        """The pair's decoder with Λ-shaped attention; the weights are shared."""
+        return lambda_decoder(self.pair.base.decoder, self.shape)
+
+    @property
+    def window(self) -> None:
+        """Nothing limits the length."""
+        return None
+
+    def keep(self, text: str) -> Any:
+        """Read the document as far as no question changes it."""
+        passages = super().keep(text)
+        ids, other = (self.text_prompt(passages, question, 1).ids for question in ("?", "A"))
+        n_common = next(
+            (
+                place
+                for place, pair in enumerate(zip(ids, other, strict=False))
+                if pair[0] != pair[1]
+            ),
+            0,
+        )
+        cache = lambda_cache(self.decoder, self.shape)
+        self._feed(cache, ids[:n_common])
+        return _Kept(passages, ids[:n_common], cache)
+
+    def prompt(self, kept: Any, question: str, max_new_tokens: int) -> Prompt:
+        """Return the text with the question after it."""
+        return super().prompt(kept.passages, question, max_new_tokens)
+
+    def read(self, text: str) -> Reading:
+        """Read the document, once, and count what that takes."""
+        reading = super().read(text)
+        return replace(reading, flops=self._flops(0, len(reading.kept.ids), self.piece_tokens))
+
+    def answer(self, reading: Reading, question: str, max_new_tokens: int) -> Result:
+        """Answer a question greedily."""
+        start_s = time.perf_counter()
+        ids = self.prompt(reading.kept, question, max_new_tokens).ids
+        cache, n_reused = self._continued(reading.kept, ids)
+        self._feed(cache, ids[n_reused:-1])
+        engine, generation = (
+            _Engine(self.decoder, self.pair.processor.tokenizer, cache),
+            TimedGeneration(),
+        )
+        # Only the last token is not in the cache; the rest of the prompt's embeddings, which nobody
+        # reads, is that one without memory of its own.
+        embeddings = self.embed(Prompt(ids[-1:])).expand(len(ids), -1)
+        text = "".join(engine.stream(embeddings, Sampling(max_new_tokens), generation)).strip()
+        total_s = time.perf_counter() - start_s
+        first_s = generation.first_s - start_s if generation.n_tokens else total_s
+        flops = self._flops(n_reused, len(ids) - n_reused, self.piece_tokens) + self._flops(
+            len(ids), generation.n_tokens - 1, 1
+        )
+        return Result(text, len(ids), 0, n_reused, generation.n_tokens, first_s, total_s, flops)
+
+    def score(self, reading: Reading, question: str, answer: str) -> Tensor:
+        """Return the nats of each token of an answer that somebody else wrote, (n_answer_tokens,)
+        float32.
+        """
+        ids = self.pair.processor.text_ids(answer_text(self.pair.processor, answer))
+        prompt = self.prompt(reading.kept, question, len(ids)).ids
+        cache, n_reused = self._continued(reading.kept, prompt)
+        logits = torch.cat(self._feed(cache, prompt[n_reused:] + ids[:-1], len(ids)))
+        return F.cross_entropy(
+            logits.float(), torch.tensor(ids, device=logits.device), reduction="none"
+        ).cpu()
+
+    def needs(self, n_tokens: int, max_new_tokens: int) -> list[Needs]:
+        """Predict as every method does; the document's length costs time alone."""
+        n_held = min(n_tokens, self.shape.n_kept(n_tokens) + self.piece_tokens)
+        flops = self._flops(0, n_tokens + AROUND, self.piece_tokens)
+        return [
+            *super().needs(n_held, max_new_tokens),
+            Needs(flops=flops, n_written=max_new_tokens),
+        ]
+
+    def _continued(self, kept: _Kept, ids: list[int]) -> tuple[Cache, int]:
+        """Return the document's cache, to go on from, and how much of the prompt is in it; an empty
+        one where the prompt begins otherwise.
+        """
+        n_kept = len(kept.ids)
+        if ids[:n_kept] != kept.ids or n_kept >= len(ids):
+            return lambda_cache(self.decoder, self.shape), 0
+        # Layers replace their tensors and never write into them.
+        return Cache(layers=[copy.copy(layer) for layer in kept.cache.layers]), n_kept
+
+    @torch.inference_mode()
+    def _feed(self, cache: Cache, ids: list[int], n_logits: int = 0) -> list[Tensor]:
+        """Read token ids after what a cache holds; return the last `n_logits` logits, in pieces of
+        (n, vocab).
+        """
+        logits = []
+        for start in range(0, len(ids), self.piece_tokens):
+            piece = torch.tensor(
+                [ids[start : start + self.piece_tokens]], device=self.decoder.device
+            )
+            n_wanted = min(piece.shape[1], start + piece.shape[1] - (len(ids) - n_logits))
+            output = self.decoder(
+                input_ids=piece,
+                use_cache=True,
+                logits_to_keep=max(1, n_wanted),
+                **{cache_argument(): cache},
+            )
+            if n_wanted > 0:
+                logits.append(output.logits[0])
+        return logits
+
+    def _flops(self, n_before: int, n_new: int, piece: int) -> int:
+        """Count the operations of reading `n_new` tokens in pieces; the second look at the first
+        tokens, which is small, is left out.
+        """
+        sizes = [
+            (min(piece, n_before + n_new - start), self.shape.n_kept(start))
+            for start in range(n_before, n_before + n_new, piece)
+        ]
+        products = sum(size * (n_kept + size) for size, n_kept in sizes)
+        heads = self.decoder.get_output_embeddings().weight.numel() * len(sizes)
+        linear = 2 * (linear_weights(self.decoder) * max(0, n_new) + heads)
+        return linear + attention_flops(self.decoder, 1, products)
+
+
+class _Engine(TransformersEngine):
+    """Go on from a cache that holds all of the prompt but its last token."""
+
+    def __init__(
+        self, decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cache: Cache
+    ) -> None:
+        super().__init__(decoder, tokenizer)
+        self.cache = cache
+
+    def _reuse(self, kept: Any, inputs_embeds: Tensor, state: object) -> tuple[Any, int]:
+        return self.cache, len(inputs_embeds) - 1

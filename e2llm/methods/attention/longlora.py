@@ -1,0 +1,136 @@
+"""LongLoRA (Chen et al. 2023, arXiv 2309.12307): training at a longer window with shifted sparse
+attention, reading with full attention.
+
+In training the text is cut into groups, within which a token attends; for half of the heads the
+cuts are half a group further, so that what one layer keeps apart the next brings together (section
+3.2). Beside LoRA, embeddings and norms are trained (section 3.3).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from e2llm.errors import UserError
+from e2llm.methods.position.continual import Continual
+from e2llm.model.attention import attend_with
+
+NAME = "shifted-sparse"
+
+
+@dataclass
+class LongLora(Continual):
+    """Read the whole document as text, after training with shifted sparse attention.
+
+    Attributes:
+        factor: Width of the window over that of the trained one (paper, table 3: Llama-2-7B from
+            4,096 to 32,768).
+        rope: "pi" in the paper (section 3.1).
+        group_share: Width of a group over that of the window (paper, section 3.2: a quarter).
+    """
+
+    rope: str = "pi"
+    group_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.group_share <= 1 or self.group < 2:
+            raise UserError(
+                f"`group_share` (={self.group_share!r}) must be above 0 and at most 1, and a "
+                "group must hold two tokens; the paper has 0.25."
+            )
+
+    @property
+    def group(self) -> int:
+        """Tokens of a group."""
+        return int(self.window * self.group_share)
+
+    def build(self) -> nn.Module:
+        """Put LoRA on the base decoder, let gradients reach its embeddings and norms too, and its
+        attention be sparse while it trains.
+        """
+        decoder: Any = super().build()
+        attend_with(decoder, NAME, _attention)
+        decoder.get_input_embeddings().requires_grad_(True)
+        for name, parameter in decoder.named_parameters():
+            if "norm" in name.lower():
+                parameter.requires_grad_(True)
+
+        def add_group(
+            module: nn.Module, arguments: Any, options: dict[str, Any]
+        ) -> tuple[Any, dict[str, Any]]:
+            return arguments, options | ({"group": self.group} if module.training else {})
+
+        decoder.register_forward_pre_hook(add_group, with_kwargs=True)
+        return decoder
+
+
+def shifted_attention(
+    query: Tensor, key: Tensor, value: Tensor, group: int, scaling: float | None = None
+) -> Tensor:
+    """Attend causally within groups, which for the second half of the heads begin half a group
+    later.
+
+    The authors' code rolls the last half of a group to the front of the text; here it stays a group
+    of its own, so that no token sees a later one.
+
+    Shape:
+        query (batch, heads, n, head_dim), key and value (batch, kv_heads, n, head_dim) -> (batch,
+        heads, n, head_dim)
+    """
+    heads, half = query.shape[1], group // 2
+    states = torch.stack(
+        [query, *(each.repeat_interleave(heads // each.shape[1], dim=1) for each in (key, value))]
+    )
+    first, second = states[:, :, : heads // 2], states[:, :, heads // 2 :]
+    shifted = torch.cat(
+        [
+            _grouped(second[..., :half, :], group, scaling),
+            _grouped(second[..., half:, :], group, scaling),
+        ],
+        dim=2,
+    )
+    return torch.cat([_grouped(first, group, scaling), shifted], dim=1)
+
+
+def _grouped(states: Tensor, group: int, scaling: float | None) -> Tensor:
+    """Attend causally within groups of neighbours, of which the last may be shorter.
+
+    Shape:
+        states (3, batch, heads, n, head_dim), queries, keys and values -> (batch, heads, n,
+        head_dim)
+    """
+    _, batch, _, n, _ = states.shape
+    if not states.numel():
+        return states[0]
+    group = min(group, n)
+    n_groups = -(-n // group)
+    # What pads the last group comes after all that sees it.
+    padded = F.pad(states, (0, 0, 0, n_groups * group - n))
+    query, key, value = padded.unflatten(3, (n_groups, group)).transpose(2, 3).flatten(1, 2)
+    out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
+    return out.unflatten(0, (batch, n_groups)).transpose(1, 2).flatten(2, 3)[:, :, :n]
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    group: int | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    if group is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **options
+        )
+    # Trained norms and embeddings are in float32, where autocast makes of the products something
+    # narrower.
+    out = shifted_attention(query.to(value.dtype), key.to(value.dtype), value, group, scaling)
+    return out.transpose(1, 2).contiguous(), None

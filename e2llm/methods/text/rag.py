@@ -1,0 +1,57 @@
+"""Retrieval-augmented generation at equal budget: the same encoder, the same chunks, as text, for
+as many decoder positions as E2LLM would use.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from e2llm.documents.compressed import CompressedDocument
+from e2llm.methods.base import NAME, Method, Prompt, check_window
+from e2llm.methods.text.base import budget, predict_budget
+from e2llm.reading.plan import Plan
+
+
+@dataclass
+class Rag(Method):
+    """Read the chunks that the encoder ranks first for the question, in the order of the document.
+
+    Attributes:
+        ratio, expand: Of the E2LLM whose decoder positions it may use; None the pair's own. A ratio
+            of 1 reads every chunk.
+    """
+
+    ratio: float | str | None = None
+    expand: int | None = None
+    role: ClassVar[str] = "equal budget"
+    encodes: ClassVar[bool] = True
+
+    def keep(self, text: str) -> tuple[CompressedDocument, int]:
+        """Embed the chunks, and count the soft tokens that E2LLM would have; those made here, one a
+        chunk, are not used.
+        """
+        soft = self.pair.config.trained or self._expand == 0
+        n_soft = budget(self.pair, text, self.ratio, 0) if soft else 0
+        return self.pair.compress(text, NAME, "chunk"), n_soft
+
+    def prompt(self, kept: Any, question: str, max_new_tokens: int) -> Prompt:
+        """Return the best chunks, as many as take no more positions than E2LLM's soft tokens and
+        expanded chunks, and one at the least.
+        """
+        document, n_soft = kept
+        planner = self.pair.planner
+        ranked = self.pair.rank(question, [document])
+        plan = Plan((document,), soft=False, expanded=tuple(ranked))
+        allowed = len(planner.write(question, plan.best(self._expand)).ids) + n_soft
+        if self.window is not None:
+            allowed = min(allowed, self.window - max_new_tokens)
+        prompt = planner.fit(question, plan, allowed, least=1).prompt
+        check_window(len(prompt.ids) + max_new_tokens, self.window)
+        return prompt
+
+    def positions(self, n_tokens: int) -> int:
+        """Predict E2LLM's positions."""
+        return min(n_tokens, predict_budget(self.pair, n_tokens, self.ratio, self.expand))
+
+    @property
+    def _expand(self) -> int:
+        return self.pair.config.expand if self.expand is None else self.expand

@@ -1,0 +1,137 @@
+"""LoRA on a pair: put it on, list its layers, extend it to another part, widen it."""
+
+import math
+import re
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+
+from e2llm.errors import UserError
+from e2llm.model.modeling import E2LLMForCausalLM
+
+# Which linear layers LoRA reaches, in encoder and decoder alike, whatever their family calls them.
+LORA_TARGETS = (
+    r"(encoder|decoder)\..*\.("
+    # Llama and most after it
+    r"q_proj|k_proj|v_proj|o_proj|out_proj|qkv_proj|gate_proj|up_proj|down_proj|gate_up_proj"
+    r"|query|key|value|dense"  # BERT, RoBERTa, GPT-NeoX, Phi
+    r"|query_key_value|dense_h_to_4h|dense_4h_to_h|fc1|fc2"  # GPT-NeoX, Phi
+    r"|c_attn|c_proj|c_fc"  # GPT-2
+    r"|attn\.[qkvo]|Wqkv|Wi|Wo"  # MPNet, ModernBERT
+    r")"
+)
+
+
+def attach_lora(
+    model: E2LLMForCausalLM, rank: int = 16, alpha: int = 32, dropout: float = 0.0, **options: Any
+) -> PeftModel:
+    """Put LoRA on encoder and decoder with one PEFT configuration and leave the adapter fully
+    trainable (paper section 3.1).
+
+    Args:
+        rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder; `rank_pattern` in
+            `options` sets them apart).
+        alpha: LoRA scale.
+        dropout: LoRA dropout.
+        options: Further fields of PEFT's `LoraConfig`.
+    """
+    settings = {
+        "target_modules": LORA_TARGETS,
+        "modules_to_save": ["adapter"],
+        "task_type": "CAUSAL_LM",
+        **options,
+    }
+    return get_peft_model(
+        model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **settings)
+    )
+
+
+def lora_layers(model: PeftModel, part: str) -> list[LoraLayer]:
+    """Return the layers of a part ("encoder" or "decoder") that have LoRA."""
+    return [
+        module
+        for module in model.get_base_model().get_submodule(part).modules()
+        if isinstance(module, LoraLayer)
+    ]
+
+
+def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: float) -> None:
+    """Put LoRA on a part of a pair whose LoRA is on the other part alone; at first it changes
+    nothing that the pair computes.
+
+    Args:
+        model: The pair under PEFT.
+        part: "encoder" or "decoder".
+        targets: Pattern of the layers that it reaches.
+        rank, alpha: Its rank and scale.
+    """
+    name = model.active_adapter
+    config = model.peft_config[name]
+    before = config.target_modules
+    if not isinstance(before, str):  # the ends of the layers' names
+        before = rf"(.*\.)?({'|'.join(map(re.escape, before))})"
+    config.rank_pattern = {**config.rank_pattern, rf"{part}\..*": rank}
+    config.alpha_pattern = {**config.alpha_pattern, rf"{part}\..*": alpha}
+    config.target_modules = (
+        targets  # PEFT puts LoRA on what this names and leaves the rest as it is
+    )
+    model.base_model.inject_adapter(model.get_base_model(), name)
+    for layer in lora_layers(model, part):  # in float32, as where LoRA is attached or loaded
+        layer.lora_A.float()
+        layer.lora_B.float()
+    config.target_modules = f"{before}|{targets}"
+
+
+def widen_lora(model: PeftModel, part: str, rank: int) -> None:
+    """Give the LoRA of a part a higher rank and change nothing that it computes: rows are drawn as
+    PEFT draws them, their columns are zero.
+
+    Args:
+        model: The pair under PEFT.
+        part: "encoder" or "decoder".
+        rank: The new rank; what is as wide already stays.
+
+    Raises:
+        UserError: Its layers have ranks, scales or patterns of their own, which one configuration
+            could not say for the new rank.
+    """
+    config = model.peft_config[model.active_adapter]
+    layers = lora_layers(model, part)
+    narrow = [layer for layer in layers if layer.r[model.active_adapter] < rank]
+    if not narrow:
+        return
+    scales = {layer.scaling[model.active_adapter] for layer in layers}
+    ranks, alphas = (
+        {key: value for key, value in old.items() if not key.startswith(part)}
+        for old in (config.rank_pattern, config.alpha_pattern)
+    )
+    other = {"encoder": "decoder", "decoder": "encoder"}[part]
+    if (
+        len(scales) > 1
+        or len(narrow) < len(layers)
+        or not all(key.startswith(other) for key in [*ranks, *alphas])
+    ):
+        raise UserError(
+            f"`{part}.rank` (={rank}): the layers of the pair's LoRA differ in rank, scale or "
+            "pattern; leave `rank` at the lowest of theirs."
+        )
+    (scale,) = scales
+    alpha = scale * (math.sqrt(rank) if config.use_rslora else rank)
+    name = model.active_adapter
+    for layer in narrow:
+        down, up, n_more = layer.lora_A[name], layer.lora_B[name], rank - layer.r[name]
+        rows = torch.nn.init.kaiming_uniform_(
+            down.weight.new_empty(n_more, down.in_features), a=math.sqrt(5)
+        )
+        columns = up.weight.new_zeros(up.out_features, n_more)
+        for factor, more, dim in ((down, rows, 0), (up, columns, 1)):
+            factor.weight = torch.nn.Parameter(
+                torch.cat([factor.weight.detach(), more], dim), factor.weight.requires_grad
+            )
+        down.out_features = up.in_features = layer.r[name] = rank
+        layer.lora_alpha[name] = alpha
+    pattern = rf"{part}\..*"
+    config.rank_pattern = {**ranks, pattern: rank}
+    config.alpha_pattern = {**alphas, pattern: alpha}

@@ -1,0 +1,128 @@
+"""What comes back: the answer piece by piece, the chunks that it rests on, and what it cost."""
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from e2llm.engines import Engine, Generation, Sampling
+from e2llm.errors import UserError
+from e2llm.model import E2LLMForCausalLM
+from e2llm.model.modeling import evaluating
+from e2llm.reading.prompt import ExpandedChunk, Prompt
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an answer cost.
+
+    Attributes:
+        positions: Decoder positions of the prompt.
+        n_soft: Of these, soft tokens.
+        n_reused: Of these, positions whose cache the question before had filled.
+        n_answer_tokens: Tokens written.
+        rank_s: Seconds to embed the question, rank the chunks and build the prompt.
+        first_token_s: Seconds from the question to the first piece of the answer, ranking included.
+        total_s: Seconds from the question to the end of the answer.
+    """
+
+    positions: int
+    n_soft: int
+    n_reused: int
+    n_answer_tokens: int
+    rank_s: float
+    first_token_s: float
+    total_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with the chunks that it rests on.
+
+    Attributes:
+        text: The answer.
+        expanded: Chunks that stood in the prompt as text, in the order of the documents.
+        usage: Positions and seconds.
+        notices: What the reader should know: soft tokens left out, chunks that found no room.
+    """
+
+    text: str
+    expanded: tuple[ExpandedChunk, ...]
+    usage: Usage
+    notices: tuple[str, ...] = ()
+
+
+class Stream:
+    """The pieces of an answer as the decoder writes them.
+
+    `answer` is complete once they have ended.
+
+    Args:
+        model: The pair's model, without PEFT's wrapper.
+        engine: What runs its decoder.
+        prompt: What the decoder reads.
+        sampling: How it writes.
+        start_s: When the question was asked, by `time.perf_counter`.
+    """
+
+    def __init__(
+        self,
+        model: E2LLMForCausalLM,
+        engine: Engine,
+        prompt: Prompt,
+        sampling: Sampling,
+        start_s: float,
+    ) -> None:
+        self._rank_s = time.perf_counter() - start_s
+        self._pieces = self._write(model, engine, prompt, sampling, start_s)
+        self._answer: Answer | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Stop the decoder; what it has not written is lost."""
+        self._pieces.close()
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer; what has not been read of the stream is read first."""
+        for _ in self:
+            pass
+        if self._answer is None:
+            raise UserError("`stream` ended before the answer was complete; ask again.")
+        return self._answer
+
+    def _write(
+        self,
+        model: E2LLMForCausalLM,
+        engine: Engine,
+        prompt: Prompt,
+        sampling: Sampling,
+        start_s: float,
+    ) -> Generator[str, None, None]:
+        soft, generation = prompt.soft_tokens, Generation()
+        with torch.inference_mode():
+            ids = torch.tensor([prompt.ids], device=model.decoder.device)  # (1, seq)
+            embeddings = model.embed(ids, None if soft is None else soft[None])[0]  # (seq, d_dec)
+        text, first_s = [], 0.0
+        with evaluating(model):
+            for piece in engine.stream(embeddings, sampling, generation):
+                first_s = first_s or time.perf_counter() - start_s
+                text.append(piece)
+                yield piece
+        total_s = time.perf_counter() - start_s
+        usage = Usage(
+            positions=len(prompt.ids),
+            n_soft=0 if soft is None else len(soft),
+            n_reused=generation.n_reused,
+            n_answer_tokens=generation.n_tokens,
+            rank_s=self._rank_s,
+            first_token_s=first_s or total_s,
+            total_s=total_s,
+        )
+        self._answer = Answer("".join(text).strip(), prompt.expanded, usage, prompt.notices)

@@ -1,0 +1,163 @@
+"""The prompt: instruction, soft tokens of every document in order, expanded chunks as text with
+their place, question.
+
+Whatever trains a decoder to read documents should build its prompts here, so that what it learns to
+read is what it is asked to read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from e2llm.chunking.chunker import Span
+from e2llm.documents.compressed import CompressedDocument, pages_between
+from e2llm.model.processing import E2LLMProcessor, SoftTokens
+
+INSTRUCTION = "Answer the question from the documents below."
+# What the decoder sees in place of soft tokens that carry no meaning yet.
+PASSAGES_INSTRUCTION = "Answer the question from the passages below."
+
+
+@dataclass(frozen=True)
+class ExpandedChunk:
+    """A chunk that stood in the prompt as text.
+
+    Attributes:
+        text: Its text.
+        document: Name of its document.
+        start, end: Offsets in the document's text, in characters.
+        index: Its index in the document.
+        score: Similarity of its sentence embedding to the question's; the cosine where embeddings
+            are normalised.
+        page: 1-based page that it starts on, where the document has pages.
+    """
+
+    text: str
+    document: str
+    start: int
+    end: int
+    index: int
+    score: float
+    page: int | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the decoder reads.
+
+    Attributes:
+        ids: Token ids, with a placeholder where a soft token stands.
+        soft_tokens: Those of all documents, (n_soft, d_dec); None where there are none to read.
+        expanded: The chunks that stand as text, in the order of the documents.
+        notices: What the asker should know, one line each.
+    """
+
+    ids: list[int]
+    soft_tokens: Tensor | None = None
+    expanded: tuple[ExpandedChunk, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Neighbouring expanded chunks of one document, joined."""
+
+    document: str
+    text: str
+    start: int
+    end: int
+    pages: tuple[int, int] | None
+
+    @property
+    def place(self) -> str:
+        """Where the passage stands, in words."""
+        place = f"characters {self.start}-{self.end}"
+        if self.pages is None:
+            return place
+        first, last = self.pages
+        return f"{place}, page {first}" if first == last else f"{place}, pages {first}-{last}"
+
+
+def join_neighbours(
+    documents: Sequence[CompressedDocument], chosen: Sequence[tuple[int, int]]
+) -> list[Passage]:
+    """Join chosen chunks, given as (document index, chunk index), into passages in the order of the
+    documents.
+    """
+    passages = []
+    for which, document in enumerate(documents):
+        own = [index for place, index in chosen if place == which]
+        for start, end in join_spans(document.spans, own):
+            passages.append(
+                Passage(
+                    document.name,
+                    document.text[start:end],
+                    start,
+                    end,
+                    pages_between(document.page_starts, start, end),
+                )
+            )
+    return passages
+
+
+def join_spans(spans: Sequence[Span] | np.ndarray, chosen: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the places of the chosen chunks of one document in their order, neighbours as one."""
+    joined: list[tuple[int, int]] = []
+    for index in sorted(chosen):
+        start, end = int(spans[index][0]), int(spans[index][1])
+        if index - 1 in chosen:
+            start, _ = joined.pop()
+        joined.append((start, end))
+    return joined
+
+
+def prompt_parts(
+    question: str,
+    documents: Sequence[tuple[str, int]],
+    passages: Sequence[Passage] = (),
+    soft: bool = True,
+    cue: str = "",
+) -> list[str | SoftTokens]:
+    """Return the user's turn as text and soft tokens; a question without documents stands alone.
+
+    Args:
+        question: The user's.
+        documents: Name and number of soft tokens of each, in the order in which they are asked
+            about.
+        passages: Expanded chunks.
+        soft: Whether the documents' soft tokens are in the prompt.
+        cue: What comes after the question, for a decoder without a chat template.
+    """
+    if not documents:
+        return [question]
+    parts: list[str | SoftTokens] = [(INSTRUCTION if soft else PASSAGES_INSTRUCTION) + "\n"]
+    if soft:
+        for name, n_soft in documents:
+            parts += [f"\nDocument {name}:\n", SoftTokens(n_soft), "\n"]
+    for passage in passages:
+        parts.append(f"\nFrom {passage.document} ({passage.place}):\n{passage.text.strip()}\n")
+    parts.append("\n" + later_question(question, cue))
+    return parts
+
+
+def later_question(question: str, cue: str = "") -> str:
+    """Return what a further question in the same conversation says: its documents stand in the
+    first turn.
+    """
+    return f"Question: {question}{cue}"
+
+
+def answer_cue(processor: E2LLMProcessor) -> str:
+    """Return what ends a prompt: nothing where a chat template does, else the word after which a
+    base model answers.
+    """
+    return "" if processor.chat_template else "\nAnswer:"
+
+
+def answer_text(processor: E2LLMProcessor, answer: str) -> str:
+    """Return an answer as it stands after its prompt: after the cue of a base model a space comes
+    first.
+    """
+    return answer if processor.chat_template else " " + answer
