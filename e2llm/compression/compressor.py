@@ -1,8 +1,7 @@
-"""Read a long text with the encoder and the adapter, once, in bounded memory (paper section 3.1).
+"""The compressor: a long text becomes soft tokens, once, in bounded memory (paper section 3.1).
 
 The text goes through in blocks of a fixed number of characters, so that what is at work at a time
-does not grow with its length; inside a block the encoder's inputs are sorted by length and batched
-by a token budget, so that little of the work is padding.
+does not grow with its length.
 """
 
 import time
@@ -13,24 +12,20 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from e2llm.checks import check_count, check_ratio, check_text
 from e2llm.chunking.chunker import Chunker, Span, SpanMaker, make_spans
+from e2llm.compression.encoder_pass import EncoderPass
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import ReadError, UserError
 from e2llm.model import E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.modeling import evaluating
-from e2llm.model.processing import EncoderRow, count_states
+from e2llm.model.rows import count_states, soft_counts, soft_ids
 
 BLOCK_CHARS = 65_536
 FIRST_BLOCK_CHARS = 8_192
-# Measured on a CPU with bfloat16: 1,024 to 2,048 do equally well, above that the caches overflow;
-# an accelerator wants more work at a time.
-BATCH_TOKENS = {"cpu": 1_536}
-BATCH_TOKENS_ACCELERATOR = 65_536
-# Measured too: an adapter takes twice as long for 16,384 tokens at once as for 2,048 at a time,
-# since every buffer is new memory.
+# Measured: an adapter takes twice as long for 16,384 tokens at once as for 2,048 at a time, since
+# every buffer is new memory.
 ADAPTER_TOKENS, ADAPTER_GROUPS = 2_048, 256
 
 
@@ -95,38 +90,16 @@ class Compressor:
             ReadError: The text is blank, or the encoder's tokenizer makes nothing of it.
         """
         ratio = check_ratio(ratio)
-        check_count("window", window, 1, "chunk")
-        check_text("name", name)
-        check_text(repr(name), text)
-        if any(later < earlier for earlier, later in pairwise([0, *page_starts, len(text)])):
-            raise UserError(
-                f"`page_starts` (={list(page_starts)[:5]} ...) must ascend from 0 to at most "
-                f"the length of the text (={len(text)})."
-            )
-        if not text.strip():
-            raise ReadError(
-                f"{name!r} holds no text, or only white space; give it some text to read."
-            )
+        _check_text(text, name, window, page_starts)
         spans = make_spans(text, chunker)
-        kept = self._kept_chunks(previous, text, spans, ratio, window)
-        blocks = [self._reuse(previous, kept, ratio)] if previous is not None and kept else []
-        owed = blocks[0].owed if blocks else 0.0
-        start_s, start_chars = time.perf_counter(), spans[kept - 1][1] if kept else 0
-        for first, last in _blocks(spans, kept, window):
-            with evaluating(self.model):
-                blocks.append(self._read_block(text, spans[first:last], ratio, window, owed))
-            owed = blocks[-1].owed
-            if progress is not None:
-                done, seconds = spans[last - 1][1], time.perf_counter() - start_s
-                left = seconds * (len(text) - done) / max(1, done - start_chars)
-                progress(Progress(done, len(text), seconds, left))
+        blocks = self._blocks(text, spans, ratio, window, previous, progress)
         document = CompressedDocument(
             name=name,
             text=text,
-            spans=np.asarray(spans, np.int64).reshape(-1, 2),
-            n_soft_per_chunk=np.concatenate([block.n_soft for block in blocks]),
-            n_tokens_per_chunk=np.concatenate([block.n_tokens for block in blocks]),
-            embeddings=_join([block.embeddings for block in blocks]),
+            spans=np.asarray(spans, np.int64).reshape(-1, 2),  # (n_chunks, 2)
+            n_soft_per_chunk=np.concatenate([block.n_soft for block in blocks]),  # (n_chunks,)
+            n_tokens_per_chunk=np.concatenate([block.n_tokens for block in blocks]),  # (n_chunks,)
+            embeddings=_join([block.embeddings for block in blocks]),  # (n_chunks, d_enc)
             soft_tokens=_join([blocks.pop(0).soft_tokens for _ in range(len(blocks))]),
             fingerprint=self.fingerprint,
             ratio=ratio,
@@ -136,140 +109,103 @@ class Compressor:
         )
         if not document.n_soft:
             raise ReadError(
-                f"{name!r}: the encoder's tokenizer makes no token of this text; give it text "
-                "in a script that the encoder knows."
+                f"{name!r}: the encoder's tokenizer makes no token of this text; give it text in a "
+                "script that the encoder knows."
             )
         return document
 
     @torch.inference_mode()
     def embed(self, text: str, spans: Sequence[Span]) -> Tensor:
-        """Return the encoder's sentence embedding of each span of a text, read alone, (n_spans,
-        d_enc) float32.
+        """Return the encoder's sentence embedding of each span, read alone.
+
+        Shape:
+            n_spans spans -> (n_spans, d_enc) float32
         """
-        rows = self.processor.encoder_rows(text, spans)
-        with evaluating(self.model):
-            return self._sentence_embeddings(rows, self._encode(rows), len(spans), whole_rows=True)
+        return self._embed(text, spans, self.processor.document_prompt)
 
     @torch.inference_mode()
     def embed_question(self, question: str) -> Tensor:
         """Return the encoder's sentence embedding of a question, (d_enc,)."""
-        rows = self.processor.encoder_rows(
-            question, [(0, len(question))], prompt=self.model.config.query_prompt
-        )
+        return self._embed(question, [(0, len(question))], self.model.config.query_prompt)[0]
+
+    @property
+    def _encoder(self) -> EncoderPass:
+        return EncoderPass(self.model, self.processor, self.batch_tokens)
+
+    def _embed(self, text: str, spans: Sequence[Span], prompt: str) -> Tensor:
+        rows = self.processor.encoder_rows(text, spans, prompt=prompt)
         with evaluating(self.model):
-            return self._sentence_embeddings(rows, self._encode(rows), 1, whole_rows=True)[0]
+            states = self._encoder.states(rows)  # (n_tokens, d_enc)
+        return self._encoder.sentence_embeddings(rows, states, len(spans), whole_rows=True)
+
+    def _blocks(
+        self,
+        text: str,
+        spans: Sequence[Span],
+        ratio: float | str,
+        window: int,
+        previous: CompressedDocument | None,
+        progress: Callable[[Progress], None] | None,
+    ) -> "list[_Block]":
+        """Read the text block by block; what `previous` holds already is the first block."""
+        kept = self._kept_chunks(previous, text, spans, ratio, window)
+        blocks = [_reuse(previous, kept, ratio)] if previous is not None and kept else []
+        owed = blocks[0].owed if blocks else 0.0
+        start_s, start_chars = time.perf_counter(), spans[kept - 1][1] if kept else 0
+        for first, last in block_bounds(spans, kept, window):
+            with evaluating(self.model):
+                blocks.append(self._read_block(text, spans[first:last], ratio, window, owed))
+            owed = blocks[-1].owed
+            if progress is not None:
+                done, seconds = spans[last - 1][1], time.perf_counter() - start_s
+                left = seconds * (len(text) - done) / max(1, done - start_chars)
+                progress(Progress(done, len(text), seconds, left))
+        return blocks
 
     def _read_block(
         self, text: str, spans: Sequence[Span], ratio: float | str, window: int, owed: float
     ) -> "_Block":
         rows = self.processor.encoder_rows(text, spans, window)
-        n_tokens = self.processor.count_tokens(text, spans)
-        n_soft, owed = self.processor.soft_counts(
-            n_tokens, count_states(rows, len(spans)), ratio, owed
-        )
-        states = self._encode(rows)
-        soft_ids = torch.from_numpy(
-            np.concatenate([*self.processor.soft_ids(rows, n_soft), np.zeros(0, np.int64)])
-        )
-        soft_tokens = self._adapt(states, soft_ids.to(states.device), int(n_soft.sum()))
+        n_tokens = self.processor.count_tokens(text, spans)  # (n_chunks,)
+        n_states = count_states(rows, len(spans))  # (n_chunks,)
+        n_soft, owed = soft_counts(n_tokens, n_states, ratio, owed)  # (n_chunks,)
+        states = self._encoder.states(rows)  # (n_tokens, d_enc)
+        own = soft_ids(rows, n_soft, self.processor.pool_special_tokens)
+        ids = torch.from_numpy(np.concatenate([*own, np.zeros(0, np.int64)]))  # (n_tokens,)
+        soft_tokens = self._adapt(states, ids.to(states.device), int(n_soft.sum()))
         # Only the mean over a chunk's own tokens is a sentence embedding of a chunk read among
         # others; the other poolings read it alone.
         alone = window > 1 and self.model.config.embedding_pooling != "mean"
         if alone:
             rows = self.processor.encoder_rows(text, spans)
-            states = self._encode(rows)
-        embeddings = self._sentence_embeddings(
-            rows, states, len(spans), whole_rows=alone or window == 1
-        )
+            states = self._encoder.states(rows)
+        whole = alone or window == 1
+        embeddings = self._encoder.sentence_embeddings(rows, states, len(spans), whole)
         return _Block(soft_tokens.cpu(), embeddings, n_soft, n_tokens, owed)
 
-    def _adapt(self, states: Tensor, soft_ids: Tensor, n_soft: int) -> Tensor:
-        """Return the block's soft tokens, a few at a time: one long group (a line of asterisks)
-        would pad all the others to its length.
+    def _adapt(self, states: Tensor, ids: Tensor, n_soft: int) -> Tensor:
+        """Return the block's soft tokens, made a few at a time.
+
+        One long group (a line of asterisks) would pad all the others to its length.
+
+        Shape:
+            states (n_tokens, d_enc), ids (n_tokens,) -> (n_soft, d_dec)
         """
-        states, soft_ids = states[soft_ids >= 0], soft_ids[soft_ids >= 0]
+        states, ids = states[ids >= 0], ids[ids >= 0]  # those that feed a soft token, in order
         parts, start, first = [], 0, 0
         while first < n_soft:
             # The group that the first token beyond the budget belongs to is the next part's first,
             # unless it is this part's only one.
             beyond = start + ADAPTER_TOKENS
-            next_first = max(first + 1, int(soft_ids[beyond])) if beyond < len(soft_ids) else n_soft
-            next_first = min(next_first, first + ADAPTER_GROUPS)
-            end = int(torch.searchsorted(soft_ids, next_first))
+            last = max(first + 1, int(ids[beyond])) if beyond < len(ids) else n_soft
+            last = min(last, first + ADAPTER_GROUPS)
+            end = int(torch.searchsorted(ids, last))
+            # (n_part, d_enc) -> (last - first, d_dec)
             parts.append(
-                self.model.adapter(
-                    states[start:end], soft_ids[start:end] - first, next_first - first
-                )
+                self.model.adapter(states[start:end], ids[start:end] - first, last - first)
             )
-            start, first = end, next_first
+            start, first = end, last
         return torch.cat(parts) if parts else states.new_zeros(0, self.model.adapter.d_dec)
-
-    def _encode(self, rows: Sequence[EncoderRow]) -> Tensor:
-        """Return the states of all tokens of all rows, one after the other, (n_tokens, d_enc)."""
-        lengths = [len(row.input_ids) for row in rows]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        device = self.model.encoder.device
-        budget = self.batch_tokens or BATCH_TOKENS.get(device.type, BATCH_TOKENS_ACCELERATOR)
-        states = torch.zeros(0)
-        for batch in _batches(lengths, budget):
-            longest = lengths[batch[-1]]
-            ids = torch.full(
-                (len(batch), longest), self.processor.encoder_tokenizer.pad_token_id or 0
-            )
-            mask = torch.zeros(len(batch), longest, dtype=torch.bool)
-            for place, row in enumerate(batch):
-                ids[place, : lengths[row]] = torch.tensor(rows[row].input_ids)
-                mask[place, : lengths[row]] = True
-            encoded = self.model.encode(ids.to(device), mask.long().to(device))
-            if not len(states):
-                states = encoded.new_empty(int(starts[-1]), encoded.shape[-1])
-            places = torch.from_numpy(
-                np.concatenate(
-                    [np.arange(starts[row], starts[row] + lengths[row]) for row in batch]
-                )
-            )
-            states[places.to(device)] = encoded[mask.to(device)]
-        return (
-            states
-            if len(states)
-            else torch.zeros(0, self.model.adapter.pooling.d_enc, dtype=self.model.encoder.dtype)
-        )
-
-    def _sentence_embeddings(
-        self, rows: Sequence[EncoderRow], states: Tensor, n_chunks: int, whole_rows: bool
-    ) -> Tensor:
-        """Pool each chunk's token states as its sentence-transformers folder says, (n_chunks,
-        d_enc) float32 on the CPU.
-
-        With `whole_rows` every token of a row counts for the row's chunk, special tokens included,
-        as in sentence-transformers.
-        """
-        own = (
-            _whole_row_ids(rows, self.model.config.embedding_include_prompt)
-            if whole_rows
-            else [row.chunk_ids for row in rows]
-        )
-        chunk_ids = np.concatenate([*own, np.zeros(0, np.int64)])
-        kept = np.flatnonzero(chunk_ids >= 0)
-        last_layer = states[:, -self.model.encoder.config.get_text_config().hidden_size :]
-        ids, states = (
-            torch.from_numpy(chunk_ids[kept].astype(np.int64)),
-            last_layer[torch.from_numpy(kept).to(states.device)].float().cpu(),
-        )
-        result = torch.zeros(n_chunks, states.shape[-1])
-        pooling = self.model.config.embedding_pooling
-        if pooling == "mean":
-            result.index_add_(0, ids, states)
-            result /= torch.bincount(ids, minlength=n_chunks).clamp(min=1)[:, None]
-        elif pooling == "max":
-            result.scatter_reduce_(
-                0, ids[:, None].expand_as(states), states, "amax", include_self=False
-            )
-        else:
-            chunks, firsts = np.unique(chunk_ids[kept], return_index=True)
-            places = firsts if pooling == "cls" else np.append(firsts[1:], len(kept)) - 1
-            result[torch.from_numpy(chunks.astype(np.int64))] = states[torch.from_numpy(places)]
-        return F.normalize(result, dim=-1) if self.model.config.embedding_normalize else result
 
     def _kept_chunks(
         self,
@@ -279,14 +215,11 @@ class Compressor:
         ratio: float | str,
         window: int,
     ) -> int:
-        """Count the leading chunks whose soft tokens `previous` already holds; whole windows only."""
-        if previous is None or (previous.fingerprint, previous.ratio, previous.window) != (
-            self.fingerprint,
-            ratio,
-            window,
-        ):
+        """Count the leading chunks whose soft tokens `previous` holds; whole windows only."""
+        if previous is None or not text.startswith(previous.text):
             return 0
-        if not text.startswith(previous.text):
+        made = (previous.fingerprint, previous.ratio, previous.window)
+        if made != (self.fingerprint, ratio, window):
             return 0
         kept = 0
         for own, old in zip(spans, previous.spans.tolist(), strict=False):
@@ -295,22 +228,18 @@ class Compressor:
             kept += 1
         return kept if kept == len(spans) == previous.n_chunks else kept // window * window
 
-    def _reuse(self, previous: CompressedDocument, kept: int, ratio: float | str) -> "_Block":
-        n_soft, n_tokens = previous.n_soft_per_chunk[:kept], previous.n_tokens_per_chunk[:kept]
-        # Capped by the counts that it once gave, the rule gives them again, and with them the
-        # rounding error to carry on.
-        _, owed = self.processor.soft_counts(n_tokens, n_soft, ratio)
-        return _Block(
-            previous.soft_tokens[: int(n_soft.sum())],
-            previous.embeddings[:kept],
-            n_soft,
-            n_tokens,
-            owed,
-        )
-
 
 @dataclass(frozen=True)
 class _Block:
+    """What some chunks became.
+
+    Attributes:
+        soft_tokens: (n_soft, d_dec).
+        embeddings: (n_chunks, d_enc).
+        n_soft, n_tokens: (n_chunks,) soft tokens of each chunk, and decoder tokens of its text.
+        owed: Rounding error to carry on, in soft tokens.
+    """
+
     soft_tokens: Tensor
     embeddings: Tensor
     n_soft: np.ndarray
@@ -318,9 +247,32 @@ class _Block:
     owed: float
 
 
+def _check_text(text: str, name: str, window: int, page_starts: Sequence[int]) -> None:
+    check_count("window", window, 1, "chunk")
+    check_text("name", name)
+    check_text(repr(name), text)
+    if any(later < earlier for earlier, later in pairwise([0, *page_starts, len(text)])):
+        raise UserError(
+            f"`page_starts` (={list(page_starts)[:5]} ...) must ascend from 0 to at most the "
+            f"length of the text (={len(text)})."
+        )
+    if not text.strip():
+        raise ReadError(f"{name!r} holds no text, or only white space; give it some text to read.")
+
+
+def _reuse(previous: CompressedDocument, kept: int, ratio: float | str) -> _Block:
+    n_soft, n_tokens = previous.n_soft_per_chunk[:kept], previous.n_tokens_per_chunk[:kept]
+    # Capped by the counts that it once gave, the rule gives them again, and with them the rounding
+    # error to carry on.
+    _, owed = soft_counts(n_tokens, n_soft, ratio)
+    soft_tokens = previous.soft_tokens[: int(n_soft.sum())]
+    return _Block(soft_tokens, previous.embeddings[:kept], n_soft, n_tokens, owed)
+
+
 def _join(parts: list[Tensor]) -> Tensor:
-    """Concatenate along the first axis and let go of each part as soon as it is copied: the whole
-    never stands in memory twice.
+    """Concatenate along the first axis, letting go of each part as soon as it is copied.
+
+    So the whole never stands in memory twice.
     """
     whole = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:])
     end = len(whole)
@@ -331,46 +283,18 @@ def _join(parts: list[Tensor]) -> Tensor:
     return whole
 
 
-def _blocks(spans: Sequence[Span], first: int, window: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) chunk indices of blocks of whole windows; the first block is small, so
-    that an estimate comes early.
+def block_bounds(spans: Sequence[Span], first: int, window: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) chunk indices of blocks of whole windows, from chunk `first` on.
+
+    The first block is small, so that an estimate comes early.
     """
     budget = FIRST_BLOCK_CHARS
     while first < len(spans):
         last = min(first + window, len(spans))
-        while (
-            last < len(spans)
-            and spans[min(last + window, len(spans)) - 1][1] - spans[first][0] <= budget
-        ):
-            last = min(last + window, len(spans))
+        while last < len(spans):
+            wider = min(last + window, len(spans))
+            if spans[wider - 1][1] - spans[first][0] > budget:
+                break
+            last = wider
         yield first, last
         first, budget = last, BLOCK_CHARS
-
-
-def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Yield row indices in batches of similar length, each at most `budget` tokens with its padding
-    (one row at the least).
-    """
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[row] > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def _whole_row_ids(rows: Sequence[EncoderRow], with_prompt: bool) -> list[np.ndarray]:
-    """Give every token of a row the row's chunk; where the prompt does not count, neither does what
-    stands before it.
-    """
-    ids, chunk = [], -1
-    for row in rows:
-        chunk = row.head if row.head >= 0 else chunk
-        own = np.full(len(row.input_ids), chunk)
-        prompt = np.flatnonzero(~row.special & (row.chunk_ids < 0))
-        if not with_prompt and len(prompt):
-            own[: prompt[-1] + 1] = -1
-        ids.append(own)
-    return ids

@@ -19,6 +19,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from e2llm.chunking.chunker import Chunker, Span, SpanMaker, make_spans
 from e2llm.errors import UserError
+from e2llm.model.rows import EncoderRow, count_states, pad_rows, soft_counts, soft_ids
 from e2llm.model.tokenizing import text_tokenizer
 
 # A private-use character pair marks where the user's turn goes in the rendered chat template.
@@ -30,26 +31,6 @@ class SoftTokens:
     """A prompt part that stands for `n_soft` soft tokens."""
 
     n_soft: int
-
-
-@dataclass(frozen=True)
-class EncoderRow:
-    """One input of the encoder: a chunk, several chunks read together, or a piece of a chunk too
-    long for the encoder.
-
-    Attributes:
-        input_ids: Encoder token ids, special tokens included.
-        chunk_ids: Per token, the index of the chunk that it belongs to; -1 for special tokens and
-            the document prompt.
-        special: Per token, whether it is a special token of the encoder.
-        head: Index of the chunk that the row's leading special token counts for, or -1 where the
-            row continues a chunk.
-    """
-
-    input_ids: list[int]
-    chunk_ids: np.ndarray
-    special: np.ndarray
-    head: int
 
 
 class E2LLMProcessor(ProcessorMixin):
@@ -106,11 +87,10 @@ class E2LLMProcessor(ProcessorMixin):
         chunker: SpanMaker | None = None,
         return_tensors: str = "pt",
     ) -> BatchFeature:
-        """Build the inputs of `E2LLMForCausalLM` for a batch of prompts, each over its own
-        documents.
+        """Build the inputs of `E2LLMForCausalLM` for prompts, each over its own documents.
 
         The prompt is the plainest: soft tokens, then the text. What `E2LLM.ask` asks with is built
-        by `prompting.prompt_parts`.
+        by `reading.prompt.prompt_parts`.
 
         Args:
             text: One prompt per batch row; it becomes the user's turn, after the soft tokens of its
@@ -131,46 +111,31 @@ class E2LLMProcessor(ProcessorMixin):
         documents = [[] for _ in texts] if documents is None else documents
         if len(documents) != len(texts) or any(isinstance(own, str) for own in documents):
             raise UserError(
-                f"`documents` must be one list of texts per prompt ({len(texts)} here), such "
-                "as [[document], [document, another]]."
+                f"`documents` must be one list of texts per prompt ({len(texts)} here), such as "
+                "[[document], [document, another]]."
             )
+        wanted = self.ratio if ratio is None else ratio
         prompts, batch_rows, batch_soft_ids = [], [], []
         for prompt, own in zip(texts, documents, strict=True):
-            rows: list[EncoderRow] = []
-            soft_ids: list[np.ndarray] = []
-            parts: list[str | SoftTokens] = []
-            n_soft = 0
-            for document in own:
-                spans = make_spans(document, chunker or self.chunker)
-                own_rows = self.encoder_rows(document, spans, self.window_chunks)
-                n_states = count_states(own_rows, len(spans))
-                counts, _ = self.soft_counts(
-                    self.count_tokens(document, spans),
-                    n_states,
-                    self.ratio if ratio is None else ratio,
-                )
-                ids = self.soft_ids(own_rows, counts)
-                soft_ids += [np.where(row >= 0, row + n_soft, -1) for row in ids]
-                rows += own_rows
-                n_soft += int(counts.sum())
-                parts += [SoftTokens(int(counts.sum())), "\n\n"]
+            rows, ids, counts = self._compressible(own, wanted, chunker or self.chunker)
+            parts = [part for n_soft in counts for part in (SoftTokens(n_soft), "\n\n")]
             prompts.append(self.prompt_ids([*parts, prompt]))
             batch_rows.append(rows)
-            batch_soft_ids.append(soft_ids)
+            batch_soft_ids.append(ids)
         inputs = dict(zip(("input_ids", "attention_mask"), self._pad_left(prompts), strict=True))
         if any(batch_rows):
-            inputs |= self.pad_chunks(batch_rows, batch_soft_ids)
+            pad_id = self.encoder_tokenizer.pad_token_id or 0
+            inputs |= pad_rows(batch_rows, batch_soft_ids, pad_id)
         return BatchFeature(inputs, tensor_type=return_tensors)
 
     def encoder_rows(
         self, text: str, spans: Sequence[Span], window: int = 1, prompt: str | None = None
     ) -> list[EncoderRow]:
-        """Tokenise chunks for the encoder; `window` of them are read together (late chunking), and
-        a long one in pieces.
+        """Tokenise chunks for the encoder, a long one in pieces.
 
         Args:
             text, spans: The text and the chunks' places in it.
-            window: Chunks per encoder input.
+            window: Chunks per encoder input; above 1 is late chunking.
             prompt: Text to put before each input, in place of `document_prompt`.
 
         Returns:
@@ -184,27 +149,25 @@ class E2LLMProcessor(ProcessorMixin):
             )
         chunk_ends = np.array([end for _, end in spans])
         rows: list[EncoderRow] = []
-        firsts = range(0, len(spans), window)
-        bounds = [
-            (spans[first][0], spans[min(first + window, len(spans)) - 1][1]) for first in firsts
-        ]
-        encoded = self._encoder_text.encode_batch(
-            [prompt + text[start:end] for start, end in bounds]
-        )
-        for first, (start, _), encoding in zip(firsts, bounds, encoded, strict=True):
+        bounds: list[tuple[int, int, int, int]] = []  # first and last chunk, first and last place
+        for first in range(0, len(spans), window):
+            last = min(first + window, len(spans)) - 1
+            bounds.append((first, last, spans[first][0], spans[last][1]))
+        texts = [prompt + text[start:end] for _, _, start, end in bounds]
+        encoded = self._encoder_text.encode_batch(texts)
+        for (first, last, start, _), encoding in zip(bounds, encoded, strict=True):
             for place, piece in enumerate([encoding, *encoding.overflowing]):
+                if not piece.ids:
+                    continue
                 # A token belongs where its last character stands: byte-level tokens begin with the
                 # white space before them.
-                places = np.asarray(piece.offsets).reshape(-1, 2)[:, 1] - 1 - len(prompt) + start
-                special = np.asarray(piece.special_tokens_mask, bool)
-                chunk_ids = np.searchsorted(chunk_ends, places, side="right").clip(
-                    first, min(first + window, len(spans)) - 1
-                )
+                ends = np.asarray(piece.offsets).reshape(-1, 2)[:, 1]  # (chunk_len,)
+                places = ends - 1 - len(prompt) + start
+                special = np.asarray(piece.special_tokens_mask, bool)  # (chunk_len,)
+                chunk_ids = np.searchsorted(chunk_ends, places, side="right").clip(first, last)
                 chunk_ids[special | (places < start)] = -1
-                if piece.ids:
-                    rows.append(
-                        EncoderRow(piece.ids, chunk_ids, special, head=-1 if place else first)
-                    )
+                head = -1 if place else first
+                rows.append(EncoderRow(piece.ids, chunk_ids, special, head))
         return rows
 
     def count_tokens(self, text: str, spans: Sequence[Span]) -> np.ndarray:
@@ -212,70 +175,10 @@ class E2LLMProcessor(ProcessorMixin):
         encoded = self._decoder_text.encode_batch([text[start:end] for start, end in spans])
         return np.array([len(encoding.ids) for encoding in encoded], np.int64)
 
-    def soft_counts(
-        self, n_tokens: np.ndarray, n_states: np.ndarray, ratio: float | str, owed: float = 0.0
-    ) -> tuple[np.ndarray, float]:
-        """Decide how many soft tokens each chunk gets.
-
-        k = max(1, round(tokens / ratio)), with the rounding error carried to the next chunk so that
-        the ratio got over the document is the ratio asked, and at most one per token state; none
-        for a chunk of which the encoder's tokenizer makes nothing (white space).
-
-        Args:
-            n_tokens: (n_chunks,) decoder tokens of each chunk.
-            n_states: (n_chunks,) token states that the encoder gives for it.
-            ratio: Text tokens per soft token, or "chunk" for one soft token per chunk.
-            owed: Rounding error carried from the chunks before, in soft tokens.
-
-        Returns:
-            (n_chunks,) soft tokens of each chunk, and the rounding error to carry on.
-        """
-        if ratio == "chunk":
-            return np.minimum(n_states, 1), 0.0
-        counts = np.empty(len(n_tokens), np.int64)
-        for index, (tokens, states) in enumerate(
-            zip(n_tokens.tolist(), n_states.tolist(), strict=True)
-        ):
-            owed += tokens / float(ratio)
-            counts[index] = min(max(1, int(owed + 0.5)), states)
-            # A debt that a bound made is forgotten: later chunks do not pay for it with detail of
-            # their own.
-            owed = min(max(owed - counts[index], -0.5), 0.5)
-        return counts, owed
-
-    def soft_ids(self, rows: Sequence[EncoderRow], counts: np.ndarray) -> list[np.ndarray]:
-        """Say which soft token each encoder token feeds: the tokens of a chunk fall into k equal
-        groups, in order.
-
-        Args:
-            rows: From `encoder_rows`, whole chunks only.
-            counts: (n_chunks,) soft tokens of each chunk.
-
-        Returns:
-            Per row an array of soft token indices, counted from 0 at the first chunk; -1 where a
-            token feeds none.
-        """
-        n_states = count_states(rows, len(counts))
-        offsets = counts.cumsum() - counts
-        seen = np.zeros(len(counts), np.int64)
-        result = []
-        for row in rows:
-            ids = np.full(len(row.chunk_ids), -1, np.int64)
-            for chunk in np.unique(row.chunk_ids[row.chunk_ids >= 0]):
-                places = np.flatnonzero(row.chunk_ids == chunk)
-                ids[places] = (
-                    offsets[chunk]
-                    + (seen[chunk] + np.arange(len(places))) * counts[chunk] // n_states[chunk]
-                )
-                seen[chunk] += len(places)
-            if self.pool_special_tokens and row.head >= 0 and counts[row.head] and row.special[0]:
-                ids[0] = offsets[row.head]
-            result.append(ids)
-        return result
-
     def prompt_ids(self, parts: Sequence[str | SoftTokens]) -> list[int]:
-        """Tokenise prompt parts as the user's turn of the decoder's chat template, or as plain text
-        where it has none.
+        """Tokenise prompt parts as the user's turn of the decoder's chat template.
+
+        A decoder without a template gets plain text.
 
         Args:
             parts: Text of users and documents, and soft tokens, in order.
@@ -287,9 +190,8 @@ class E2LLMProcessor(ProcessorMixin):
             if is_text:  # joined first, so that no token border is made where two texts meet
                 ids += self.text_ids("".join(map(str, group)), begins)
             else:
-                ids += [self.placeholder_id] * sum(
-                    part.n_soft for part in group if isinstance(part, SoftTokens)
-                )
+                n_soft = sum(part.n_soft for part in group if isinstance(part, SoftTokens))
+                ids += [self.placeholder_id] * n_soft
             begins = False
         return ids + after
 
@@ -304,8 +206,9 @@ class E2LLMProcessor(ProcessorMixin):
         return (self._decoder_text_begins if begins else self._decoder_text).encode(text).ids
 
     def turn_ids(self) -> tuple[list[int], list[int]]:
-        """Return the ids before and after the user's text: the chat template's, or the tokenizer's
-        own start of text.
+        """Return the ids before and after the user's text.
+
+        They are the chat template's, or, without one, the tokenizer's own start of text.
 
         Raises:
             UserError: The template does not put the user's text into the prompt once, as it is.
@@ -316,8 +219,9 @@ class E2LLMProcessor(ProcessorMixin):
         return self._template_ids(before), self._template_ids(after)
 
     def later_turn_ids(self) -> list[int]:
-        """Return the ids between the id that ends an answer and the user's next text; what else a
-        template ends a turn with is part of them.
+        """Return the ids between the id that ends an answer and the user's next text.
+
+        What else a template ends a turn with is part of them.
 
         Raises:
             UserError: As in `turn_ids`.
@@ -327,6 +231,24 @@ class E2LLMProcessor(ProcessorMixin):
         _, _, between, _ = self._render("user", "assistant", "user").split(_TURN)
         ids, end = self._template_ids(between), self.tokenizer.eos_token_id
         return ids[ids.index(end) + 1 :] if end in ids else ids
+
+    def _compressible(
+        self, documents: Sequence[str], ratio: float | str, chunker: SpanMaker
+    ) -> tuple[list[EncoderRow], list[np.ndarray], list[int]]:
+        """Return the rows of some documents, what their tokens feed, and the soft tokens of each."""
+        rows: list[EncoderRow] = []
+        ids: list[np.ndarray] = []
+        totals: list[int] = []
+        for document in documents:
+            spans = make_spans(document, chunker)
+            own = self.encoder_rows(document, spans, self.window_chunks)
+            n_tokens, n_states = self.count_tokens(document, spans), count_states(own, len(spans))
+            counts, _ = soft_counts(n_tokens, n_states, ratio)  # (n_chunks,)
+            for feeds in soft_ids(own, counts, self.pool_special_tokens):
+                ids.append(np.where(feeds >= 0, feeds + sum(totals), -1))
+            rows += own
+            totals.append(int(counts.sum()))
+        return rows, ids, totals
 
     def _render(self, *roles: str) -> str:
         """Render a conversation in which every turn says `_TURN`, up to where an answer begins."""
@@ -382,32 +304,3 @@ class E2LLMProcessor(ProcessorMixin):
             ids[row, length - len(prompt) :] = torch.tensor(prompt)
             mask[row, length - len(prompt) :] = 1
         return ids, mask
-
-    def pad_chunks(
-        self, batch_rows: list[list[EncoderRow]], batch_soft_ids: list[list[np.ndarray]]
-    ) -> dict[str, Tensor]:
-        """Pad the encoder's inputs of a batch to `chunk_input_ids`, `chunk_attention_mask`,
-        `chunk_soft_ids` (batch, n_chunks, chunk_len).
-        """
-        lengths = [len(row.input_ids) for rows in batch_rows for row in rows]
-        shape = (len(batch_rows), max([1, *map(len, batch_rows)]), max([1, *lengths]))
-        ids = torch.full(shape, self.encoder_tokenizer.pad_token_id or 0)
-        mask = torch.zeros(shape, dtype=torch.long)
-        soft_ids = torch.full(shape, -1)
-        for item, (rows, own_soft_ids) in enumerate(zip(batch_rows, batch_soft_ids, strict=True)):
-            for place, (row, own) in enumerate(zip(rows, own_soft_ids, strict=True)):
-                length = len(row.input_ids)
-                ids[item, place, :length] = torch.tensor(row.input_ids)
-                mask[item, place, :length] = 1
-                soft_ids[item, place, :length] = torch.from_numpy(own)
-        return {"chunk_input_ids": ids, "chunk_attention_mask": mask, "chunk_soft_ids": soft_ids}
-
-
-def count_states(rows: Sequence[EncoderRow], n_chunks: int) -> np.ndarray:
-    """Count the token states that the encoder gives for each chunk, (n_chunks,); special tokens and
-    the prompt are left out.
-    """
-    if not rows:
-        return np.zeros(n_chunks, np.int64)
-    chunk_ids = np.concatenate([row.chunk_ids for row in rows])
-    return np.bincount(chunk_ids[chunk_ids >= 0], minlength=n_chunks).astype(np.int64)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from e2llm.model.processing import E2LLMProcessor
+from e2llm.model.rows import pad_rows
 from e2llm.training.mixture import Batch
 from e2llm.training.tasks.base import Sample, stack_targets
 
@@ -110,7 +111,7 @@ class Collator:
         )
         if self.packs:
             rows, soft_ids = [list(chain(*rows))], [_number(soft_ids)]
-        inputs = self.processor.pad_chunks(rows, soft_ids)
+        inputs = pad_rows(rows, soft_ids, self.processor.encoder_tokenizer.pad_token_id or 0)
         if not inputs["chunk_attention_mask"].any():
             inputs["chunk_attention_mask"][0, 0, 0] = 1
         return inputs

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from e2llm.chunking.chunker import Chunker
-from e2llm.compression.compressor import Compressor, _batches, _blocks
+from e2llm.compression.compressor import Compressor, block_bounds
+from e2llm.compression.encoder_pass import length_batches
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import StaleDocumentError, UserError
 from e2llm.pair import E2LLM
@@ -243,7 +244,7 @@ def test_progress_comes_early_and_ends_at_the_end(pair):
 
 @given(st.lists(st.integers(1, 300), max_size=80), st.integers(1, 1000))
 def test_batches_hold_every_row_once_within_the_budget(lengths, budget):
-    batches = list(_batches(lengths, budget))
+    batches = list(length_batches(lengths, budget))
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert all(
         len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
@@ -254,7 +255,7 @@ def test_batches_hold_every_row_once_within_the_budget(lengths, budget):
 @given(st.integers(1, 500), st.integers(1, 40), st.integers(1, 5))
 def test_blocks_hold_every_chunk_once_in_whole_windows_of_bounded_size(n_chunks, size, window):
     spans = [(index * size * 100, (index + 1) * size * 100) for index in range(n_chunks)]
-    blocks = list(_blocks(spans, 0, window))
+    blocks = list(block_bounds(spans, 0, window))
     assert [blocks[0][0], *(last for _, last in blocks)] == [
         0,
         *(first for first, _ in blocks[1:]),

@@ -11,14 +11,15 @@ from transformers import PreTrainedTokenizerFast
 
 from e2llm.chunking.chunker import Chunker
 from e2llm.errors import UserError
-from e2llm.model.processing import SoftTokens, count_states
+from e2llm.model.processing import SoftTokens
+from e2llm.model.rows import count_states, soft_counts, soft_ids
 from tests import tiny
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=300), st.floats(1, 40))
 def test_the_ratio_got_is_the_ratio_asked_where_chunks_allow_it(pair, tokens, ratio):
     tokens = np.array([max(count, int(ratio) + 1) for count in tokens])
-    counts, owed = pair.processor.soft_counts(tokens, tokens, ratio)
+    counts, owed = soft_counts(tokens, tokens, ratio)
     assert (counts >= 1).all()
     assert (counts <= tokens).all()
     assert abs(counts.sum() - tokens.sum() / ratio) <= 1.0
@@ -29,7 +30,7 @@ def test_the_ratio_got_is_the_ratio_asked_where_chunks_allow_it(pair, tokens, ra
 def test_no_chunk_gets_more_soft_tokens_than_states_nor_none_while_it_has_any(pair, states, ratio):
     states = np.array(states)
     for asked in (ratio, "chunk"):
-        counts, _ = pair.processor.soft_counts(np.full(len(states), 100), states, asked)
+        counts, _ = soft_counts(np.full(len(states), 100), states, asked)
         assert (counts <= states).all()
         assert ((counts >= 1) == (states >= 1)).all()
 
@@ -38,10 +39,10 @@ def test_no_chunk_gets_more_soft_tokens_than_states_nor_none_while_it_has_any(pa
 def test_soft_counts_go_on_where_they_were_left(pair, tokens, ratio, data):
     cut = data.draw(st.integers(1, len(tokens) - 1))
     tokens = np.array(tokens)
-    whole, _ = pair.processor.soft_counts(tokens, tokens, ratio)
-    first, owed = pair.processor.soft_counts(tokens[:cut], tokens[:cut], ratio)
-    _, replayed = pair.processor.soft_counts(tokens[:cut], first, ratio)
-    second, _ = pair.processor.soft_counts(tokens[cut:], tokens[cut:], ratio, owed)
+    whole, _ = soft_counts(tokens, tokens, ratio)
+    first, owed = soft_counts(tokens[:cut], tokens[:cut], ratio)
+    _, replayed = soft_counts(tokens[:cut], first, ratio)
+    second, _ = soft_counts(tokens[cut:], tokens[cut:], ratio, owed)
     assert replayed == owed
     assert np.concatenate([first, second]).tolist() == whole.tolist()
 
@@ -55,8 +56,8 @@ def test_every_soft_token_is_fed_by_an_equal_group_of_its_chunks_states_in_order
     spans = Chunker(90)(text)
     rows = pair.processor.encoder_rows(text, spans, window)
     states = count_states(rows, len(spans))
-    counts, _ = pair.processor.soft_counts(pair.processor.count_tokens(text, spans), states, ratio)
-    fed = np.concatenate(pair.processor.soft_ids(rows, counts))
+    counts, _ = soft_counts(pair.processor.count_tokens(text, spans), states, ratio)
+    fed = np.concatenate(soft_ids(rows, counts))
     fed = fed[fed >= 0]
     assert (np.diff(fed) >= 0).all()
     sizes = np.bincount(fed, minlength=counts.sum())
@@ -98,12 +99,10 @@ def test_a_chunk_of_which_the_tokenizer_makes_nothing_owes_no_soft_token(pair, c
     spans = [(0, 13), (13, 13 + len(chunk)), (13 + len(chunk), len(text))]
     for window in (1, 3):
         rows = pair.processor.encoder_rows(text, spans, window)
-        counts, _ = pair.processor.soft_counts(
-            pair.processor.count_tokens(text, spans), count_states(rows, 3), 1
-        )
+        counts, _ = soft_counts(pair.processor.count_tokens(text, spans), count_states(rows, 3), 1)
         assert counts[1] == 0
         assert counts[0] >= 1 <= counts[2]
-        assert max(map(max, pair.processor.soft_ids(rows, counts))) == counts.sum() - 1
+        assert max(map(max, soft_ids(rows, counts))) == counts.sum() - 1
 
 
 def test_the_cls_pooling_reads_the_leading_special_token_and_the_mean_does_not(make_pair):
@@ -111,7 +110,7 @@ def test_the_cls_pooling_reads_the_leading_special_token_and_the_mean_does_not(m
     for pooling, first in (("cls", 0), ("mean", -1)):
         processor = make_pair(pooling=pooling).processor
         rows = processor.encoder_rows(tiny.TEXT, spans)
-        ids = processor.soft_ids(rows, np.ones(len(spans), np.int64))
+        ids = soft_ids(rows, np.ones(len(spans), np.int64), processor.pool_special_tokens)
         assert [row[0] for row in ids] == [
             first if first < 0 else chunk for chunk in range(len(spans))
         ]

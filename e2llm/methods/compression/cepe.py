@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from e2llm.checks import check_count
 from e2llm.chunking.chunker import Chunker, make_spans
-from e2llm.compression.compressor import BATCH_TOKENS, BATCH_TOKENS_ACCELERATOR, _batches
+from e2llm.compression.encoder_pass import BATCH_TOKENS, BATCH_TOKENS_ACCELERATOR, length_batches
 from e2llm.errors import UserError
 from e2llm.methods.base import AROUND, Needs, Prompt, Reading, Result, check_window
 from e2llm.methods.compression.base import TrainedReading
@@ -223,7 +223,7 @@ class CepeModel(nn.Module):
         """
         device = self.encoder.device
         states: dict[int, Tensor] = {}
-        for batch in _batches(
+        for batch in length_batches(
             [len(ids) for ids, _ in rows], BATCH_TOKENS.get(device.type, BATCH_TOKENS_ACCELERATOR)
         ):
             tensors = [torch.tensor(rows[row][0], device=device) for row in batch]

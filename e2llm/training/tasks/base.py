@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from e2llm.chunking.chunker import Span, make_spans
 from e2llm.model.modeling import CHUNK_INPUTS
-from e2llm.model.processing import E2LLMProcessor, EncoderRow, count_states
+from e2llm.model.processing import E2LLMProcessor
+from e2llm.model.rows import EncoderRow, count_states, soft_counts, soft_ids
 from e2llm.training.data.records import Record, TextRecord
 
 T = TypeVar("T")
@@ -239,12 +240,14 @@ def prepare(text: str, spans: list[Span], draw: Draw, max_soft: int) -> Compress
     rows = processor.encoder_rows(text, spans, processor.window_chunks)
     n_states = count_states(rows, len(spans))
     n_tokens = processor.count_tokens(text, spans)
-    counts, _ = processor.soft_counts(n_tokens, n_states, draw.ratio)
+    counts, _ = soft_counts(n_tokens, n_states, draw.ratio)
     if counts.sum() > max_soft:
-        counts, _ = processor.soft_counts(
+        counts, _ = soft_counts(
             n_tokens, n_states, max(1.0, float(n_tokens.sum()) / max(1, max_soft - len(spans)))
         )
-    return Compressed(rows, processor.soft_ids(rows, counts), int(counts.sum()))
+    return Compressed(
+        rows, soft_ids(rows, counts, processor.pool_special_tokens), int(counts.sum())
+    )
 
 
 def text_of(record: Record) -> str:
