@@ -7,12 +7,16 @@ from numbers import Integral
 
 from e2llm.errors import UserError
 
+# Names that an error lists; nobody reads more.
+MOST_NAMES = 8
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_ratio(ratio: float | str) -> float | str:
-    """Return `ratio` if it is "chunk" or a number of at least 1 (text tokens per soft token); raise
-    `UserError` otherwise.
+    """Return a ratio if it is one: text tokens per soft token, at least 1, or "chunk".
+
+    Raises:
+        UserError: It is none.
     """
     if ratio == "chunk":
         return ratio
@@ -22,20 +26,43 @@ def check_ratio(ratio: float | str) -> float | str:
         number = float("nan")
     if not 1 <= number < float("inf"):
         raise UserError(
-            f'`ratio` (={ratio!r}) must be "chunk" or a number of text tokens per soft token, at least 1 (such as 4, 16 or 64).'
+            f'`ratio` (={ratio!r}) must be "chunk" or a number of text tokens per soft token, at '
+            "least 1 (such as 4, 16 or 64)."
         )
     return number
 
 
-def check_choice(argument: str, value: str, choices: Sequence[str]) -> str:
-    """Return `value` if it is one of `choices`; otherwise raise `UserError` and suggest the
-    nearest.
+def check_choice(
+    argument: str, value: str, choices: Sequence[str], see: str = "the documentation"
+) -> str:
+    """Return `value` if it is one of `choices`.
+
+    Args:
+        argument: What the user called it.
+        value: What the user gave.
+        choices: What it may be.
+        see: Where all choices stand, should they be too many to name.
+
+    Raises:
+        UserError: It is none of them; the nearest is suggested.
     """
     if value in choices:
         return value
     nearest = difflib.get_close_matches(value, choices, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    raise UserError(f"`{argument}` (={value!r}) must be one of {', '.join(choices)}{hint}")
+    raise UserError(f"`{argument}` (={value!r}) must be one of {name_some(choices, see)}{hint}")
+
+
+def name_some(names: Sequence[str], see: str) -> str:
+    """Return names in words; of more than eight the first eight, and where the rest stands.
+
+    Example:
+        >>> name_some("abcdefghij", "the alphabet")
+        'a, b, c, d, e, f, g, h, ... (10 in all: see the alphabet)'
+    """
+    if len(names) <= MOST_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[:MOST_NAMES])}, ... ({len(names)} in all: see {see})"
 
 
 def check_count(argument: str, value: int, least: int, unit: str = "") -> int:
@@ -49,8 +76,10 @@ def check_count(argument: str, value: int, least: int, unit: str = "") -> int:
 
 
 def check_text(argument: str, value: str) -> str:
-    """Return `value` if it is a text without halves of characters, which no tokenizer takes; raise
-    `UserError` otherwise.
+    """Return `value` if it is a text without halves of characters, which no tokenizer takes.
+
+    Raises:
+        UserError: It is something else.
     """
     if not isinstance(value, str):
         raise UserError(f"`{argument}` must be a text, and a {type(value).__name__} is given.")

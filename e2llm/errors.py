@@ -7,9 +7,7 @@ The command line prints the message without a traceback and exits with `exit_cod
 
 
 class E2LLMError(Exception):
-    """Base of every error that this package raises on purpose; a failure unless a subclass says
-    otherwise.
-    """
+    """Base of every error that is raised on purpose; a failure unless a subclass says otherwise."""
 
     exit_code = 1
 
@@ -21,9 +19,7 @@ class UserError(E2LLMError, ValueError):
 
 
 class ReadError(UserError):
-    """A file cannot be read as a document: missing, empty, binary, encrypted, or in another
-    encoding.
-    """
+    """A file cannot be read as a document: missing, empty, binary, encrypted, another encoding."""
 
 
 class WindowError(UserError):

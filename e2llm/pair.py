@@ -35,8 +35,7 @@ __all__ = ["E2LLM", "Answer", "ExpandedChunk", "Stream", "UntrainedWarning", "Us
 
 
 class E2LLM:
-    """A pair of text encoder and decoder-only LLM that compresses documents once and answers
-    questions about them.
+    """A pair of text encoder and decoder-only LLM: compress documents once, ask them often.
 
     Attributes:
         model: The transformers model underneath.
@@ -47,7 +46,8 @@ class E2LLM:
     Example:
         >>> model = E2LLM.from_pretrained("smol")  # doctest: +SKIP
         >>> document = model.compress(text, name="report", ratio=8)  # doctest: +SKIP
-        >>> model.ask("Who approved the budget?", documents=[document], expand=4).text  # doctest: +SKIP
+        >>> answer = model.ask("Who approved the budget?", [document])  # doctest: +SKIP
+        >>> answer.text, answer.expanded, answer.usage  # doctest: +SKIP
     """
 
     def __init__(
@@ -131,9 +131,7 @@ class E2LLM:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the weights and settings that decide soft tokens; computed anew each time, in
-        milliseconds.
-        """
+        """Digest of what decides soft tokens; computed anew each time, in milliseconds."""
         return fingerprint(self.base, self.config)
 
     @property
@@ -154,17 +152,15 @@ class E2LLM:
     def semantic_chunker(
         self, size: int | None = None, percentile: float = SemanticChunker.percentile
     ) -> SemanticChunker:
-        """Return a chunker that cuts where neighbouring sentences part in meaning, as this pair's
-        encoder has it.
+        """Return a chunker that cuts where neighbouring sentences part in meaning.
 
         Args:
             size: The longest chunk, in characters; None for the pair's own.
             percentile: Part of the places between sentences, in percent, that is not cut unless a
                 chunk would be too long.
         """
-        return SemanticChunker(
-            self.compressor.embed, self.chunker.size if size is None else size, percentile
-        )
+        size = self.chunker.size if size is None else size
+        return SemanticChunker(self.compressor.embed, size, percentile)
 
     def compress(
         self,
@@ -209,8 +205,9 @@ class E2LLM:
     def append(
         self, document: CompressedDocument, text: str, *, chunker: SpanMaker | None = None
     ) -> CompressedDocument:
-        """Return `document` with `text` added at its end, as if the whole had been compressed; only
-        the new tail is encoded.
+        """Return the document with `text` at its end, as if the whole had been compressed.
+
+        Only the new tail is encoded.
 
         Args:
             document: Compressed by this pair.
@@ -227,14 +224,13 @@ class E2LLM:
             raise UserError(
                 f"`chunker` must be given: {document.name!r} was cut by a callable of your own."
             )
-        whole = document.text + text
-        return self.compress(
-            whole,
+        return self.compressor.compress(
+            document.text + text,
             document.name,
             document.ratio,
-            chunker=chunker,
-            window=document.window,
-            page_starts=document.page_starts,
+            chunker,
+            document.window,
+            document.page_starts,
             previous=document,
         )
 
@@ -250,8 +246,8 @@ class E2LLM:
         Args:
             question: The question.
             documents: Compressed by this pair; their order is kept.
-            expand: Chunks to put back as text, ranked by the encoder's own sentence embedding; 0 is
-                the paper, None the pair's default.
+            expand: Chunks to expand (read as text), ranked by the encoder's own sentence
+                embedding; 0 is the paper, None the pair's default.
             sampling: `max_new_tokens`, `temperature`, `top_p`, `top_k`, `min_p`,
                 `repetition_penalty`, `num_beams`, `seed` (see `Sampling`).
 
@@ -289,14 +285,7 @@ class E2LLM:
         expand: int,
         max_new_tokens: int,
     ) -> Prompt:
-        """Build the prompt of `ask`: documents, the `expand` best chunks as text, the question.
-
-        Raises:
-            UserError: The question is blank, or `expand` is below 0.
-            StaleDocumentError: Another model made a document.
-            WindowError: The prompt and `max_new_tokens` do not fit the decoder's window, without
-                chunks as text or with a single one.
-        """
+        """Build the prompt of `ask`; what it raises, `ask` does."""
         if not check_text("question", question).strip():
             raise UserError("`question` is blank; ask something.")
         check_count("expand", expand, 0, "chunks; 0 reads soft tokens alone")
@@ -325,15 +314,14 @@ class E2LLM:
         n_soft: int = 0,
         names: Sequence[str] = (),
     ) -> float | str:
-        """Return the ratio to compress texts with so that all of them fit the decoder's window,
-        before anything is read.
+        """Return the ratio at which texts fit the decoder's window, before anything is read.
 
         Args:
             texts: The documents' texts, not compressed yet.
             question: The question that will be asked, if it is known.
             max_new_tokens: Room for the answer, in positions.
-            expand: Chunks that will be put back as text; room is kept for them, or for as many as
-                leave a ratio that fits.
+            expand: Chunks that will be expanded; room is kept for them, or for as many as leave a
+                ratio that fits.
             chunker: As in `compress`.
             ratio: The only ratio wanted; None for the pair's own or, where that is too low, the
                 next of 4, 8, 16, ... or "chunk" that fits.

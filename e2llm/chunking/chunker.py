@@ -1,4 +1,4 @@
-"""Cut a long text into chunks with exact character spans (paper section 3.1, "Chunker").
+"""The chunker: where a long text is cut, with exact spans (paper section 3.1, "Chunker").
 
 A chunk is a span `(start, end)` of the text, so nothing is copied and nothing is lost: with no
 overlap the spans concatenate back to the text. Any callable `text -> [(start, end), ...]` may stand
@@ -26,8 +26,7 @@ _ZERO_WIDTH_JOINER = "\u200d"
 
 @dataclass(frozen=True)
 class Chunker:
-    """Take `size` characters, step back to the last sentence or line end in their second half,
-    start the next chunk there.
+    """Cut at the last sentence or line end in the second half of each `size` characters.
 
     Where the second half holds no sentence end the chunk ends at its last white space, and where it
     holds none of that either (one endless word, an unspaced script) at `size`, moved back so that
@@ -84,10 +83,10 @@ class Chunker:
 
 
 def _continues(text: str, offset: int, start: int) -> bool:
-    """Tell whether the character at `offset` belongs to the one before it (an accent, a joined or
-    coloured emoji, half a flag).
+    """Tell whether the character at `offset` belongs to the one before it.
 
-    At `start` a character is known to begin.
+    So does an accent, the rest of a joined or coloured emoji, the second half of a flag. At `start`
+    a character is known to begin.
     """
     char, before = text[offset], text[offset - 1]
     if _is_flag_letter(char) and _is_flag_letter(before):

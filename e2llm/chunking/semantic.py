@@ -1,4 +1,4 @@
-"""Cut a long text where neighbouring sentences part in meaning, as the pair's own encoder has it.
+"""A chunker that cuts where neighbouring sentences part in meaning, as the encoder has it.
 
 No torch here: embeddings come from outside.
 
@@ -28,11 +28,10 @@ BLOCK_SENTENCES = 2_048
 
 @dataclass
 class SemanticChunker:
-    """Cut at the greatest distances between the embeddings of neighbouring sentences;
-    `E2LLM.semantic_chunker` makes one.
+    """Cut at the greatest distances between the embeddings of neighbouring sentences.
 
-    The chunks concatenate back to the text. The text that was cut last is remembered, for a ratio
-    that fits is worked out before it is compressed.
+    `E2LLM.semantic_chunker` makes one. The chunks concatenate back to the text. The text that was
+    cut last is remembered, for a ratio that fits is worked out before it is compressed.
 
     Attributes:
         embed: Gives the embedding of each sentence.
@@ -41,7 +40,10 @@ class SemanticChunker:
             the higher, the fewer chunks.
 
     Example:
-        >>> chunker = SemanticChunker(lambda text, spans: [["cat" in text[start:end], "tax" in text[start:end]] for start, end in spans], 60, 50)
+        >>> def embed(text, spans):
+        ...     parts = [text[start:end] for start, end in spans]
+        ...     return [["cat" in part, "tax" in part] for part in parts]
+        >>> chunker = SemanticChunker(embed, 60, 50)
         >>> chunker("A cat sat. The cat ran. A tax rose. The tax fell.")
         [(0, 24), (24, 49)]
     """
@@ -55,13 +57,14 @@ class SemanticChunker:
         check_count("size", self.size, 1, "character (the paper uses 512)")
         if not 0 <= self.percentile <= 100:
             raise UserError(
-                f"`percentile` (={self.percentile!r}) must lie between 0 (nearly every "
-                "sentence is a chunk) and 100 (only `size` cuts)."
+                f"`percentile` (={self.percentile!r}) must lie between 0 (nearly every sentence "
+                "is a chunk) and 100 (only `size` cuts)."
             )
 
     def __call__(self, text: str) -> list[Span]:
-        """Return the spans of the chunks, in order; beside the encoder's work linear in the length
-        of the text.
+        """Return the spans of the chunks, in order.
+
+        Beside the encoder's work it is linear in the length of the text.
         """
         if text != self._last[0]:
             sentences = cut_sentences(text, self.size)
@@ -74,11 +77,11 @@ class SemanticChunker:
         """Return 1 - cosine of each sentence and the next, (n_sentences - 1,)."""
         parts = [np.zeros(0)]
         for first in range(0, len(sentences) - 1, BLOCK_SENTENCES):
-            embeddings = np.asarray(
-                self.embed(text, sentences[first : first + BLOCK_SENTENCES + 1]), float
-            )
+            # One more than a block, for the distance across its end: (n_block + 1, d_enc)
+            block = sentences[first : first + BLOCK_SENTENCES + 1]
+            embeddings = np.asarray(self.embed(text, block), float)
             embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-            parts.append(1 - (embeddings[:-1] * embeddings[1:]).sum(1))
+            parts.append(1 - (embeddings[:-1] * embeddings[1:]).sum(1))  # (n_block,)
         return np.concatenate(parts)
 
 
@@ -97,16 +100,14 @@ def cut_sentences(text: str, size: int) -> list[Span]:
             sentences.append((start, end))
         start = end
     chunker = Chunker(size)
-    return [
-        (start + first, start + last)
-        for start, end in sentences
-        for first, last in chunker(text[start:end])
-    ]
+    spans: list[Span] = []
+    for start, end in sentences:
+        spans += [(start + first, start + last) for first, last in chunker(text[start:end])]
+    return spans
 
 
 def _best_cuts(sentences: list[Span], worth: list[float], size: int) -> list[Span]:
-    """Join sentences to chunks of at most `size` characters such that the cuts between them are
-    worth most in all.
+    """Join sentences to chunks such that the cuts between them are worth most in all.
 
     Args:
         sentences: Each at most `size` long, without gaps.

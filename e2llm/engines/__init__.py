@@ -1,4 +1,4 @@
-"""Decoder engines: what runs the decoder on prepared embeddings. One file each, behind `Engine`."""
+"""Decoder engines: what runs the decoder on prepared embeddings; one file each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +96,11 @@ class Engine(Protocol):
     def stream(
         self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation
     ) -> Iterator[str]:
-        """Yield the answer to a prompt of (seq, d_dec) embeddings, piece by piece, and keep
-        `generation` up to date.
+        """Yield the answer to a prompt piece by piece, and keep `generation` up to date.
+
+        Args:
+            inputs_embeds: The prompt, (seq, d_dec).
+            sampling: How to write.
+            generation: What is told of it while it runs.
         """
         ...

@@ -32,7 +32,6 @@ from e2llm.model.versions import cache_argument
 # Penalising only what has been written is what is wanted here: an answer may quote the prompt.
 warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
 
-
 # What of a checkpoint's own generation configuration holds for every answer; the rest (sampling,
 # caches, numbers of sequences) is `Sampling`'s.
 _KEPT_OF_CHECKPOINT = (
@@ -61,8 +60,9 @@ class TransformersEngine:
     def stream(
         self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation
     ) -> Iterator[str]:
-        """Yield the answer piece by piece; closing the iterator, or an interrupt, stops the decoder
-        within a layer.
+        """Yield the answer piece by piece.
+
+        Closing the iterator, or an interrupt, stops the decoder within a layer.
         """
         inputs_embeds = inputs_embeds.to(self.decoder.device)
         stop = _Stop()
@@ -74,9 +74,7 @@ class TransformersEngine:
                     self._generate(inputs_embeds, sampling, generation, streamer, stop)
             except _Stopped:
                 streamer.end()
-            except (
-                BaseException
-            ) as error:  # handed to the reader, in whose thread it is raised again
+            except BaseException as error:  # handed to the reader, in whose thread it is raised
                 streamer.text_queue.put(error)
 
         worker = threading.Thread(target=run, daemon=True)
@@ -111,11 +109,10 @@ class TransformersEngine:
             with torch.random.fork_rng(enabled=sampling.seed is not None), torch.inference_mode():
                 if sampling.seed is not None:
                     torch.manual_seed(sampling.seed)
+                embeddings = inputs_embeds[None]  # (1, seq, d_dec)
                 output = self.decoder.generate(
-                    inputs_embeds=inputs_embeds[None],
-                    attention_mask=torch.ones(
-                        1, len(inputs_embeds), dtype=torch.long, device=inputs_embeds.device
-                    ),
+                    inputs_embeds=embeddings,
+                    attention_mask=embeddings.new_ones(embeddings.shape[:2], dtype=torch.long),
                     streamer=streamer if sampling.num_beams == 1 else None,
                     stopping_criteria=StoppingCriteriaList([stop]),
                     **options,
@@ -123,7 +120,7 @@ class TransformersEngine:
         finally:
             self.decoder.generation_config = own
         if sampling.num_beams > 1:
-            streamer.put(output[0].cpu())
+            streamer.put(output[0].cpu())  # (n_answer_tokens,): of a prompt of embeddings no ids
             streamer.end()
         if cache is not None and not stop.acted:
             self._kept = inputs_embeds, cache, state
@@ -131,16 +128,15 @@ class TransformersEngine:
     def _reuse(
         self, kept: tuple[Tensor, DynamicCache, object] | None, inputs_embeds: Tensor, state: object
     ) -> tuple[DynamicCache, int]:
-        """Return the cache of the last prompt cut to what this prompt begins with, and how long
-        that is; a new cache where nothing is.
+        """Return the cache of the last prompt, cut to what this one begins with, and its length.
+
+        A new cache where they begin differently, the weights have changed, or layers forget.
         """
-        if (
-            kept is not None
-            and kept[2] == state
-            and all(type(layer) is DynamicLayer for layer in kept[1].layers)
-        ):
+        known = kept is not None and kept[2] == state
+        if kept is not None and known and all(type(own) is DynamicLayer for own in kept[1].layers):
             prompt, cache, _ = kept
             length = min(len(prompt), len(inputs_embeds) - 1)
+            # (length, d_dec) -> the positions at which the two differ, (n, 1)
             differs = (prompt[:length] != inputs_embeds[:length]).any(-1).nonzero()
             length = int(differs[0]) if len(differs) else length
             if length:
@@ -152,17 +148,11 @@ class TransformersEngine:
 
 
 def _state(decoder: PreTrainedModel) -> object:
-    """Return what changes when the decoder's weights or its LoRA switches do, as far as torch
-    counts it.
-    """
-    switches = [
-        getattr(module, "disable_adapters", None)
-        for module in decoder.modules()
-        if hasattr(module, "disable_adapters")
-    ]
-    return [
-        (parameter.data_ptr(), parameter._version) for parameter in decoder.parameters()
-    ], switches
+    """Return what changes when the decoder's weights or its LoRA's switches do."""
+    switched = [module for module in decoder.modules() if hasattr(module, "disable_adapters")]
+    # torch counts the changes of a tensor in place.
+    versions = [(parameter.data_ptr(), parameter._version) for parameter in decoder.parameters()]
+    return versions, [module.disable_adapters for module in switched]
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error: the reader has gone
@@ -170,8 +160,9 @@ class _Stopped(Exception):  # noqa: N818 - not an error: the reader has gone
 
 
 class _Stop(StoppingCriteria):
-    """Tell the decoder that nobody wants the rest: after a token, and between layers, for a long
-    prompt takes many seconds.
+    """Tell the decoder that nobody wants the rest.
+
+    It is told after a token, and between layers, for a long prompt takes many seconds.
     """
 
     def __init__(self) -> None:
@@ -207,9 +198,7 @@ class _Streamer(TextIteratorStreamer):
         self.generation = generation
 
     def put(self, value: Tensor) -> None:
-        """Take the next token, or, at the start of `generate`, the prompt's ids, of which
-        embeddings have none.
-        """
+        """Take the next token; at the start of `generate` the prompt's ids, here none."""
         if value.numel():
             self.generation.n_tokens += value.numel()
             super().put(value)
@@ -217,8 +206,9 @@ class _Streamer(TextIteratorStreamer):
 
 @contextmanager
 def _plain_rows(decoder: PreTrainedModel) -> Iterator[None]:
-    """On a CPU, multiply the one row of a token that is generated without oneDNN, which repacks
-    bfloat16 weights for every product.
+    """On a CPU, multiply the one row of a token that is written without oneDNN.
+
+    It repacks bfloat16 weights for every product.
     """
     if decoder.device.type != "cpu" or decoder.dtype != torch.bfloat16:
         yield
@@ -227,11 +217,9 @@ def _plain_rows(decoder: PreTrainedModel) -> Iterator[None]:
     own = onednn.enabled
 
     def enter(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        given = (
-            kwargs.get("input_ids")
-            if kwargs.get("inputs_embeds") is None
-            else kwargs["inputs_embeds"][..., 0]
-        )
+        given = kwargs.get("input_ids")  # (batch, seq)
+        if kwargs.get("inputs_embeds") is not None:
+            given = kwargs["inputs_embeds"][..., 0]  # (batch, seq, d_dec) -> (batch, seq)
         onednn.enabled = own and (given is None or given.numel() > 1)
 
     def leave(*_: Any) -> None:

@@ -20,8 +20,9 @@ N_PLACES = 32
 
 
 class Adapter(nn.Module):
-    """Turn token states into soft tokens: group, pool, project, scale to the norm of the decoder's
-    input embeddings.
+    """Turn token states into soft tokens: group, pool, project, scale.
+
+    They are scaled to the norm of the decoder's own input embeddings, which it was trained to read.
 
     Args:
         pooling: What each group of token states becomes before `project`.
@@ -52,12 +53,18 @@ class Adapter(nn.Module):
         self.scale = soft_token_norm / d_dec**0.5
 
     def forward(self, states: Tensor, soft_ids: Tensor, n_soft: int) -> Tensor:
-        """Return the `n_soft` soft tokens that the states feed, in order; `soft_ids` as in
-        `pooling.group`.
+        """Return the `n_soft` soft tokens that the states feed, in order.
+
+        Args:
+            states: (n_tokens, d_enc).
+            soft_ids: (n_tokens,), as in `pooling.group`.
+            n_soft: How many there are.
         """
         weight = next(self.parameters())
-        pooled, mask = self.pooling(*group(states.to(weight), soft_ids.to(weight.device), n_soft))
-        return self.norm(self.project(pooled, mask)) * self.scale
+        # (n_tokens, d_enc) -> (n_soft, group_len, d_enc)
+        groups, mask = group(states.to(weight), soft_ids.to(weight.device), n_soft)
+        pooled, mask = self.pooling(groups, mask)  # (n_soft, length, d_enc)
+        return self.norm(self.project(pooled, mask)) * self.scale  # (n_soft, d_dec)
 
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
         """Map (n_soft, length, d_enc) states under a (n_soft, length) mask to (n_soft, d_dec)."""
@@ -80,6 +87,7 @@ class LinearAdapter(Adapter):
 
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return (n_soft, d_dec)."""
+        # The mean of projections is the projection of the mean.
         return masked_mean(self.linear(states), mask)
 
 
@@ -146,20 +154,20 @@ class VPMAAdapter(Adapter):
         """Return (n_soft, d_dec)."""
         n_soft, length, _ = states.shape
         heads = (n_soft, length, self.n_heads, self.d_dec // self.n_heads)
-        keys, values = (
-            layer(states).view(heads).transpose(1, 2) for layer in (self.key, self.value)
-        )
+        # (n_soft, length, d_enc) -> (n_soft, n_heads, length, d_head)
+        keys = self.key(states).view(heads).transpose(1, 2)
+        values = self.value(states).view(heads).transpose(1, 2)
+        # One learned query for all groups: (d_dec,) -> (n_soft, n_heads, 1, d_head)
         query = self.query.view(1, self.n_heads, 1, -1).expand(n_soft, -1, -1, -1)
-        attended = F.scaled_dot_product_attention(
-            query, keys, values, attn_mask=mask[:, None, None, :]
-        )
-        hidden = self.attention_norm(self.out(attended.reshape(n_soft, self.d_dec)) + self.query)
+        seen = mask[:, None, None, :]  # (n_soft, 1, 1, length)
+        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=seen)
+        attended = attended.reshape(n_soft, self.d_dec)  # (n_soft, n_heads, 1, d_head) joined
+        hidden = self.attention_norm(self.out(attended) + self.query)
         return self.output_norm(hidden + self.down(F.gelu(self.up(hidden))))
 
 
 class ResidualAdapter(Adapter):
-    """A linear layer with an MLP beside it on every token state, and a mean that knows the order
-    (this project's own).
+    """A linear layer with an MLP beside it, and a mean that knows the order (our own).
 
     y_t = p_place(t) * (S x_t + D GELU(U x_t)) with x_t = LN(state); a soft token is sum_t y_t /
     sqrt(k) over the k states of its group. The vectors p tell the places of a group apart, which a
@@ -186,7 +194,7 @@ class ResidualAdapter(Adapter):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the places' vectors and a linear map that keeps the norm, and begin without the MLP."""
+        """Draw the places' vectors and a map that keeps the norm; begin without the MLP."""
         nn.init.normal_(self.skip.weight, std=self.skip.in_features**-0.5)
         nn.init.zeros_(self.skip.bias)
         nn.init.normal_(self.places, mean=1.0, std=0.5)
@@ -196,21 +204,16 @@ class ResidualAdapter(Adapter):
 
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return (n_soft, d_dec)."""
-        normed = self.input_norm(
-            states[mask]
-        )  # without the padding, which may be most of it: one long group pads all others
-        projected = self.skip(normed) + self.down(F.gelu(self.up(normed)))
-        places = (
-            torch.arange(mask.shape[1], device=mask.device)
-            .clamp(max=N_PLACES - 1)
-            .expand_as(mask)[mask]
-        )
-        bound = projected * self.places[places]
-        groups = bound.new_zeros(*mask.shape, self.d_dec)
+        # Without the padding, which may be most of it: one long group pads all others.
+        normed = self.input_norm(states[mask])  # (n_tokens, d_enc)
+        projected = self.skip(normed) + self.down(F.gelu(self.up(normed)))  # (n_tokens, d_dec)
+        places = torch.arange(mask.shape[1], device=mask.device).clamp(max=N_PLACES - 1)
+        bound = projected * self.places[places.expand_as(mask)[mask]]
+        groups = bound.new_zeros(*mask.shape, self.d_dec)  # (n_soft, length, d_dec)
         groups[mask] = bound
-        return (
-            groups.sum(1, dtype=torch.float32) / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
-        ).to(states.dtype)
+        n_states = mask.sum(1, keepdim=True).clamp(min=1)  # (n_soft, 1)
+        # By the square root: independent states keep their norm, whatever the group's length.
+        return (groups.sum(1, dtype=torch.float32) / n_states.sqrt()).to(states.dtype)
 
 
 ADAPTERS: dict[str, type[Adapter]] = {

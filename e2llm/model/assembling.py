@@ -1,4 +1,4 @@
-"""Put a pair together from two pretrained checkpoints, load it again, and take it apart."""
+"""A pair put together from two pretrained checkpoints."""
 
 import os
 from collections.abc import Mapping
@@ -38,43 +38,23 @@ def assemble(
     pooling = pooling or ADAPTERS[adapter].default_pooling
     check_choice("pooling", pooling, list(POOLINGS))
     if "embedding_pooling" in options:
-        check_choice(
-            "embedding_pooling", options["embedding_pooling"], ["mean", "cls", "max", "lasttoken"]
-        )
-    fields = {
-        name: options.pop(name)
-        for name in list(options)
-        if name in E2LLMConfig.__dataclass_fields__ and name != "dtype"
-    }
-    encoder_revision, decoder_revision = (
-        fields.get("encoder_revision"),
-        fields.get("decoder_revision"),
-    )
+        known = ["mean", "cls", "max", "lasttoken"]
+        check_choice("embedding_pooling", options["embedding_pooling"], known)
+    own = [name for name in E2LLMConfig.__dataclass_fields__ if name in options and name != "dtype"]
+    fields = {name: options.pop(name) for name in own}
     quantization = pop_quantization(options)
-    encoder_model = bases.load_encoder(encoder, **revised(options, encoder_revision))
-    decoder_model = bases.load_decoder(
-        decoder, **revised(options, decoder_revision), **quantization
-    )
-    hub = bases.hub_options(options)
-    settings = bases.read_encoder_settings(encoder, **revised(hub, encoder_revision))
-    encoder_tokenizer = bases.load_encoder_tokenizer(encoder, **revised(hub, encoder_revision))
-    tokenizer = bases.load_decoder_tokenizer(decoder, **revised(hub, decoder_revision))
+    for_encoder = revised(options, fields.get("encoder_revision"))
+    for_decoder = revised(options, fields.get("decoder_revision"))
+    encoder_model = bases.load_encoder(encoder, **for_encoder)
+    decoder_model = bases.load_decoder(decoder, **for_decoder, **quantization)
+    settings = bases.read_encoder_settings(encoder, **bases.hub_options(for_encoder))
+    encoder_tokenizer = bases.load_encoder_tokenizer(encoder, **bases.hub_options(for_encoder))
+    tokenizer = bases.load_decoder_tokenizer(decoder, **bases.hub_options(for_decoder))
     if not _is_causal(decoder_model):
         raise UserError(
-            f"`decoder` (={decoder!r}) reads text in both directions, so it cannot write; "
-            "name a decoder-only LLM (are the two swapped?)."
+            f"`decoder` (={decoder!r}) reads text in both directions, so it cannot write; name a "
+            "decoder-only LLM (are the two swapped?)."
         )
-    told = {
-        "embedding_include_prompt": settings.include_prompt,
-        "embedding_pooling": settings.embedding_pooling,
-        "embedding_normalize": settings.embedding_normalize,
-        "query_prompt": settings.query_prompt,
-        "document_prompt": settings.document_prompt,
-        "encoder_max_tokens": bases.encoder_max_tokens(
-            settings, encoder_tokenizer, encoder_model.config
-        ),
-        "soft_token_norm": bases.input_embedding_norm(decoder_model),
-    }
     config = E2LLMConfig(
         encoder_config=encoder_model.config,
         text_config=decoder_model.config,
@@ -82,19 +62,30 @@ def assemble(
         decoder_name=_absolute(decoder),
         adapter=adapter,
         pooling=pooling,
-        **{**told, **fields},
+        soft_token_norm=bases.input_embedding_norm(decoder_model),
+        **{**_told(settings, encoder_tokenizer, encoder_model.config), **fields},
     )
     processor = processor_of(config, tokenizer, encoder_tokenizer)
     _check_defaults(config, processor.chunker)
     return join(config, encoder_model, decoder_model), processor
 
 
+def _told(settings: bases.EncoderSettings, tokenizer: Any, config: Any) -> dict[str, Any]:
+    """Return the fields of a pair's configuration that its encoder's folder decides."""
+    return {
+        "embedding_include_prompt": settings.include_prompt,
+        "embedding_pooling": settings.embedding_pooling,
+        "embedding_normalize": settings.embedding_normalize,
+        "query_prompt": settings.query_prompt,
+        "document_prompt": settings.document_prompt,
+        "encoder_max_tokens": bases.encoder_max_tokens(settings, tokenizer, config),
+    }
+
+
 def _is_causal(decoder: Any) -> bool:
     """Tell whether what the model says of a token does not depend on the token after it."""
-    ids = (
-        torch.tensor([[5, 6, 7], [5, 6, 8]], device=decoder.device)
-        % decoder.config.get_text_config().vocab_size
-    )
+    ids = torch.tensor([[5, 6, 7], [5, 6, 8]], device=decoder.device)  # they differ at the end
+    ids %= decoder.config.get_text_config().vocab_size
     with torch.no_grad():
         first, second = decoder.eval()(input_ids=ids).logits.float()
     before, after = (first - second).norm(dim=-1)[1:].tolist()
@@ -136,9 +127,7 @@ def set_defaults(config: E2LLMConfig, processor: E2LLMProcessor, fields: Mapping
 
 
 def _check_defaults(config: E2LLMConfig, chunker: Chunker) -> None:
-    """Raise `UserError` where a pair could not compress with its own defaults; the chunker has
-    checked its own.
-    """
+    """Raise `UserError` where a pair could not compress with its own defaults."""
     check_ratio(config.ratio)
     if check_count("window_chunks", config.window_chunks, 1, "chunk") > 1 and chunker.overlap:
         raise UserError(

@@ -1,5 +1,6 @@
-"""Attention functions of our own, through the library's registry; here that of one token on CPUs,
-where its kernel copies keys for every head.
+"""Attention functions of our own, through the library's registry.
+
+Here lies that of one token on CPUs, where the library's kernel copies keys for every head.
 """
 
 from collections.abc import Callable
@@ -27,8 +28,9 @@ def attend_with(
 
 
 def attend_by_groups(decoder: PreTrainedModel) -> None:
-    """Let a decoder on a CPU read each key once for all the query heads that share it, when one
-    token attends; what has no SDPA keeps its own.
+    """Let a decoder on a CPU read each key once for all query heads that share it.
+
+    That is for one token that attends; a decoder without SDPA keeps its own attention.
     """
     if decoder.config._attn_implementation == "sdpa" and decoder.device.type == "cpu":
         attend_with(decoder, GROUPED, _attention)
@@ -43,15 +45,12 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     batch, n_heads, length, width = query.shape
-    if (
-        length > 1
-        or n_heads == key.shape[1]
-        or attention_mask is not None
-        or kwargs.get("position_bias") is not None
-    ):
+    plain = attention_mask is None and kwargs.get("position_bias") is None
+    if length > 1 or n_heads == key.shape[1] or not plain:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    # The heads that share a key stand as rows: (batch, n_kv_heads, n_heads / n_kv_heads, d_head)
     grouped = query.reshape(batch, key.shape[1], -1, width)
     output = F.scaled_dot_product_attention(
         grouped, key, value, dropout_p=kwargs.get("dropout", 0.0), scale=kwargs.get("scaling")
     )
-    return output.reshape(batch, 1, n_heads, -1), None
+    return output.reshape(batch, 1, n_heads, -1), None  # (batch, seq = 1, n_heads, d_head)

@@ -1,5 +1,4 @@
-"""Load the two pretrained models of a pair, and what a sentence-transformers folder says of its
-encoder.
+"""The two pretrained models of a pair, and what an encoder's folder says of itself.
 
 A base is named by a folder, a hub name, a `.gguf` file, or `package:MODULE/PATH` for weights inside
 an installed package (found without running the package's code). Weights are read from safetensors
@@ -40,8 +39,9 @@ _HUB_OPTIONS = ("token", "cache_dir", "local_files_only", "trust_remote_code", "
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What a sentence-transformers folder says of its encoder; the defaults stand where it says
-    nothing.
+    """What a sentence-transformers folder says of its encoder.
+
+    The defaults stand where it says nothing.
     """
 
     embedding_pooling: str = "mean"
@@ -54,8 +54,9 @@ class EncoderSettings:
 
 
 def resolve(name: str) -> str:
-    """Turn `package:MODULE/PATH` into the path it stands for; a folder becomes absolute, a hub name
-    stays as it is.
+    """Turn `package:MODULE/PATH` into the path it stands for.
+
+    A folder becomes absolute, and a hub name stays as it is.
 
     Raises:
         MissingPackageError: The package is not installed.
@@ -130,8 +131,9 @@ def load_decoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase
 
 
 def load_encoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:
-    """Load the encoder's tokenizer; it must be a fast one, which knows the place of each token in
-    the text.
+    """Load the encoder's tokenizer.
+
+    It must be a fast one, which knows the place of each token in the text.
     """
     subfolder = read_encoder_settings(name, **options).subfolder
     tokenizer = _from_pretrained(
@@ -146,17 +148,14 @@ def load_encoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase
 
 
 def read_encoder_settings(name: str, **options: Any) -> EncoderSettings:
-    """Read modules.json, the pooling's configuration, the prompts and the maximum length of a
-    sentence-transformers folder.
-    """
+    """Read what a sentence-transformers folder says: modules, pooling, prompts, longest input."""
     path = resolve(name)
     modules = _read_json(path, "modules.json", options)
     if not isinstance(modules, list):
         return EncoderSettings()
-    kinds = {
-        str(module.get("type", "")).rsplit(".", 1)[-1]: str(module.get("path", ""))
-        for module in modules
-    }
+    kinds: dict[str, str] = {}  # the folder of each kind of module
+    for module in modules:
+        kinds[str(module.get("type", "")).rsplit(".", 1)[-1]] = str(module.get("path", ""))
     for kind in kinds.keys() - {"Transformer", "Pooling", "Normalize"}:
         logger.warning(
             "%s: the sentence-transformers module %s is not applied to the sentence embedding.",
@@ -169,9 +168,9 @@ def read_encoder_settings(name: str, **options: Any) -> EncoderSettings:
             f"`encoder` (={name!r}): its modules.json names a folder outside it; get the "
             "model from where it was published."
         )
-    pooling = (
-        _read_json(path, f"{kinds['Pooling']}/config.json", options) if "Pooling" in kinds else None
-    ) or {}
+    pooling: dict[str, Any] = {}
+    if "Pooling" in kinds:
+        pooling = _read_json(path, f"{kinds['Pooling']}/config.json", options) or {}
     limits = _read_json(path, f"{subfolder}/sentence_bert_config.json".lstrip("/"), options) or {}
     general = _read_json(path, "config_sentence_transformers.json", options) or {}
     prompts = general.get("prompts") or {}
@@ -191,8 +190,9 @@ def read_encoder_settings(name: str, **options: Any) -> EncoderSettings:
 def encoder_max_tokens(
     settings: EncoderSettings, tokenizer: PreTrainedTokenizerBase, config: Any
 ) -> int:
-    """Return the longest input of the encoder: the least of what its folder, its tokenizer and its
-    position table allow.
+    """Return the longest input of the encoder.
+
+    It is the least of what its folder, its tokenizer and its position table allow.
     """
     positions = getattr(config, "max_position_embeddings", None)
     if positions and any(family in config.model_type for family in _POSITIONS_AFTER_PADDING):
@@ -207,14 +207,14 @@ def encoder_max_tokens(
 
 
 def input_embedding_norm(decoder: PreTrainedModel) -> float:
-    """Measure the mean norm of the decoder's input embeddings, as its embedding module puts them
-    out.
+    """Measure the mean norm of the decoder's input embeddings, as its module puts them out.
 
     Rows with no norm (padding, ids that no token uses) are left out.
     """
     table = decoder.get_input_embeddings()
     ids = torch.arange(table.num_embeddings, device=table.weight.device)
     with torch.no_grad():
+        # A part of the table at a time: (4096, d_dec) -> (4096,), all of it -> (vocab,)
         norms = torch.cat([table(part).float().norm(dim=-1) for part in ids.split(4096)])
     return float(norms[norms > 1e-6].mean())
 
@@ -225,13 +225,8 @@ def _decoder_path(name: str) -> str:
         return path
     try:
         return str(convert_gguf(Path(path)))
-    except (
-        ValueError,
-        KeyError,
-        IndexError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:  # what a damaged file makes of the parser
+    # What a damaged file makes of the parser.
+    except (ValueError, KeyError, IndexError, RuntimeError, NotImplementedError) as error:
         raise UserError(
             f"`decoder` (={name!r}) is no GGUF file that can be read: "
             f"{' '.join(str(error).split())[:300]}"
@@ -244,9 +239,7 @@ def hub_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_pretrained(argument: str, auto: Any, name: str, path: str, **options: Any) -> Any:
-    options.setdefault(
-        "trust_remote_code", False
-    )  # said outright, or the library asks at the terminal
+    options.setdefault("trust_remote_code", False)  # else the library asks at the terminal
     try:
         return auto.from_pretrained(path, **options)
     except (UserError, MemoryError):
@@ -268,16 +261,12 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
     if os.path.isdir(path):
         found: str | None = os.path.join(path, file)
     else:
-        hub = {
-            name: options[name]
-            for name in _HUB_OPTIONS
-            if name in options and name != "trust_remote_code"
-        }
-        quiet = ("missing_entries", "connection_errors", "gated_repo")
+        hub = hub_options(options)
+        hub.pop("trust_remote_code", None)
+        kinds = ("missing_entries", "connection_errors", "gated_repo")
+        quiet = {f"_raise_exceptions_for_{kind}": False for kind in kinds}
         try:
-            found = cached_file(
-                path, file, **{f"_raise_exceptions_for_{what}": False for what in quiet}, **hub
-            )
+            found = cached_file(path, file, **quiet, **hub)
         except OSError:  # a name that the hub cannot have; loading the model itself says so better
             return None
     if found is None or not os.path.isfile(found):
@@ -290,19 +279,12 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
 
 
 def _pooling_mode(name: str, pooling: dict[str, Any]) -> str:
-    """Read the pooling's mode in either form: one name, or a flag per mode
-    ("pooling_mode_mean_tokens").
-    """
-    flags = [
-        key.removeprefix("pooling_mode_")
-        for key, value in pooling.items()
-        if value is True and key.startswith("pooling_mode_")
-    ]
-    modes = (
-        [pooling["pooling_mode"]]
-        if isinstance(pooling.get("pooling_mode"), str)
-        else [flag.removesuffix("s").removesuffix("_token") for flag in flags]
-    )
+    """Read the pooling's mode: one name, or a flag per mode ("pooling_mode_mean_tokens")."""
+    prefix = "pooling_mode_"
+    flags = [key for key, value in pooling.items() if value is True and key.startswith(prefix)]
+    modes = [flag.removeprefix(prefix).removesuffix("s").removesuffix("_token") for flag in flags]
+    if isinstance(pooling.get("pooling_mode"), str):
+        modes = [pooling["pooling_mode"]]
     if len(modes) == 1 and modes[0] in ("mean", "cls", "max", "lasttoken"):
         return modes[0]
     if modes:

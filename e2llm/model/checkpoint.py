@@ -54,8 +54,9 @@ def load_pair(path: str, name: str, **options: Any) -> tuple[E2LLMForCausalLM, E
 
 
 def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausalLM:
-    """Load a checkpoint that holds the trained parts alone, beside the two bases that its
-    configuration names; its LoRA is merged into them.
+    """Load a checkpoint of the trained parts alone, with the two bases that it names.
+
+    Its LoRA is merged into them.
 
     Raises:
         UserError: A base cannot be loaded, or the adapter's weights are missing or of another
@@ -66,16 +67,14 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
     has_lora = find_file(path, LORA_CONFIG, **hub) is not None
     in_float = has_lora and isinstance(dtype, torch.dtype) and "quantization_config" not in options
     if in_float:
-        options["dtype"] = (
-            torch.float32
-        )  # in which LoRA is merged, so that the result does not depend on the dtype asked for
+        # LoRA is merged in float32, so that the result does not depend on the dtype asked for.
+        options["dtype"] = torch.float32
     model = load_trainable(path, config, **options)
     if isinstance(model, PeftModel):
         model = model.merge_and_unload()
     if in_float:
-        for parameter in (
-            model.parameters()
-        ):  # and no buffer: rotary frequencies rounded to bfloat16 are wrong at every far position
+        # No buffer: rotary frequencies rounded to bfloat16 are wrong at every far position.
+        for parameter in model.parameters():
             parameter.data = parameter.data.to(dtype)
     return model.eval()
 
@@ -114,18 +113,14 @@ def load_trainable(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCa
     if lora is None:
         return model
     # The hub's other files of the folder are fetched by PEFT itself.
-    source = (
-        {"model_id": str(Path(lora).parent)}
-        if os.path.isdir(path)
-        else {"model_id": path, "subfolder": LORA_FOLDER}
-    )
+    source = {"model_id": path, "subfolder": LORA_FOLDER}
+    if os.path.isdir(path):
+        source = {"model_id": str(Path(lora).parent)}
     return PeftModel.from_pretrained(model, is_trainable=True, **source)
 
 
 def load_processor(path: Any, config: E2LLMConfig, **hub: Any) -> E2LLMProcessor:
-    """Load a pair's processor: from its folder, or, where that holds no tokenizers, from its two
-    bases.
-    """
+    """Load a pair's processor from its folder, or from its bases where that holds no tokenizers."""
     if find_file(path, "processor_config.json", **hub) is not None:
         try:
             return E2LLMProcessor.from_pretrained(path, **hub)
@@ -149,8 +144,12 @@ def load_processor(path: Any, config: E2LLMConfig, **hub: Any) -> E2LLMProcessor
 def save_pair(
     model: E2LLMForCausalLM | PeftModel, processor: E2LLMProcessor, path: str | os.PathLike[str]
 ) -> None:
-    """Save a pair: configuration, tokenizers, adapter, and the LoRA in its own folder where PEFT
-    holds one; the bases by name.
+    """Save a pair: configuration, tokenizers, adapter; the bases by name.
+
+    LoRA that PEFT holds goes to a folder of its own, `lora`.
+
+    Raises:
+        UserError: The LoRA stands on weights that no named base holds.
     """
     if isinstance(model, PeftModel):
         base = model.get_base_model()
@@ -169,9 +168,7 @@ def save_pair(
 
 
 def find_file(path: Any, file: str, **hub: Any) -> str | None:
-    """Return where `file` of a folder or a hub name lies on this machine, or None where there is
-    none.
-    """
+    """Return where a file of a folder or a hub name lies on this machine, or None."""
     if os.path.isdir(path):
         found = os.path.join(path, file)
         return found if os.path.isfile(found) else None

@@ -6,8 +6,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 
 class E2LLMConfig(PreTrainedConfig):
-    """Describe a pair: its two pretrained models, its adapter, and how it compresses unless asked
-    otherwise.
+    """Describe a pair: its two pretrained models, its adapter, and its defaults.
 
     Attributes:
         encoder_config: Configuration of the text encoder.
@@ -37,7 +36,8 @@ class E2LLMConfig(PreTrainedConfig):
             does.
         ratio: Default text tokens per soft token, or "chunk" for one soft token per chunk, as the
             paper has it.
-        expand: Default number of chunks put back as text; 0 is the paper.
+        expand: Default number of chunks expanded (read as text beside the soft tokens); 0 is the
+            paper.
         trained: Whether the adapter has been trained; an untrained one says so when it is asked.
         seed: Seed of the adapter's first weights.
     """
@@ -92,19 +92,19 @@ class E2LLMConfig(PreTrainedConfig):
 
     @property
     def placeholder_id(self) -> int:
-        """Token id that stands for a soft token in `input_ids`: out of vocabulary, so no text can
-        ever produce it.
-        """
-        return int(self.text_config.get_text_config().vocab_size)  # type: ignore[union-attr]
+        """Token id of a soft token in `input_ids`: out of vocabulary, so no text can produce it."""
+        return int(self._decoder.vocab_size)
 
     @property
     def has_bases(self) -> bool:
-        """Whether both base models are known by name, so that a checkpoint need not hold their
-        weights.
-        """
+        """Whether both bases are known by name; a checkpoint then need not hold their weights."""
         return self.encoder_name is not None and self.decoder_name is not None
 
     @property
     def decoder_window(self) -> int | None:
         """Positions that the decoder reads, or None where its configuration sets no limit."""
-        return getattr(self.text_config.get_text_config(), "max_position_embeddings", None)  # type: ignore[union-attr]
+        return getattr(self._decoder, "max_position_embeddings", None)
+
+    @property
+    def _decoder(self) -> Any:
+        return self.text_config.get_text_config()  # type: ignore[union-attr]

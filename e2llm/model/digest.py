@@ -13,7 +13,7 @@ SAMPLES_PER_TENSOR = 1_024
 
 
 def digest_weights(model: nn.Module, prefixes: tuple[str, ...] = ("",), lora: bool = True) -> str:
-    """Digest a model's parameters, or those whose names begin with one of `prefixes`, as they act.
+    """Digest a model's parameters as they act, or those whose names begin with a prefix.
 
     Up to 1,024 evenly spaced values of every tensor are taken, in bfloat16: training changes
     practically all values, while the same weights give the same digest in any precision and on any
@@ -24,7 +24,7 @@ def digest_weights(model: nn.Module, prefixes: tuple[str, ...] = ("",), lora: bo
     for name, tensor in sorted(_acting_parameters(model, lora), key=lambda item: item[0]):
         if not name.startswith(prefixes):
             continue
-        flat = tensor.detach().flatten()
+        flat = tensor.detach().flatten()  # (n_values,)
         sample = flat[:: max(1, len(flat) // SAMPLES_PER_TENSOR)][:SAMPLES_PER_TENSOR].cpu()
         sample = sample.to(torch.bfloat16) if sample.is_floating_point() else sample
         digest.update(f"{name} {tuple(tensor.shape)} ".encode())
@@ -33,28 +33,18 @@ def digest_weights(model: nn.Module, prefixes: tuple[str, ...] = ("",), lora: bo
 
 
 def _acting_parameters(model: nn.Module, lora: bool) -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters by their names without PEFT's wrappers, with what active LoRA adds to them."""
+    """Yield parameters under their names without PEFT's wrappers, with what active LoRA adds."""
     modules = dict(model.named_modules())
     for name, tensor in model.named_parameters():
         if "lora_" in name or ".original_module." in name:
             continue
         owner, wrapped, leaf = name.rpartition(".base_layer.")
         layer = modules.get(owner) if wrapped else None
-        if (
-            lora
-            and layer is not None
-            and leaf == "weight"
-            and not layer.merged
-            and not layer.disable_adapters
-        ):
-            tensor = sum(
-                (
-                    layer.get_delta_weight(active).to(tensor)
-                    for active in layer.active_adapters
-                    if active in layer.lora_A
-                ),
-                start=tensor,
-            )
+        adds = lora and layer is not None and leaf == "weight"
+        if layer is not None and adds and not layer.merged and not layer.disable_adapters:
+            for active in layer.active_adapters:
+                if active in layer.lora_A:
+                    tensor = tensor + layer.get_delta_weight(active).to(tensor)
         yield re.sub(r"\.(base_layer|modules_to_save\.[^.]+)\.", ".", name), tensor
 
 

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def convert_gguf(file: Path) -> Path:
-    """Convert a GGUF file to a safetensors folder, once; the folder's name holds the file's digest."""
+    """Convert a GGUF file to a safetensors folder, once; its name holds the file's digest."""
     with open(file, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     folder = environment.home() / "decoders" / f"{file.stem}-{digest[:16]}"

@@ -27,8 +27,7 @@ LORA_TARGETS = (
 def attach_lora(
     model: E2LLMForCausalLM, rank: int = 16, alpha: int = 32, dropout: float = 0.0, **options: Any
 ) -> PeftModel:
-    """Put LoRA on encoder and decoder with one PEFT configuration and leave the adapter fully
-    trainable (paper section 3.1).
+    """Put LoRA on encoder and decoder; the adapter stays fully trainable (paper section 3.1).
 
     Args:
         rank: LoRA rank (the paper: 16-32 for the encoder, 8-16 for the decoder; `rank_pattern` in
@@ -43,23 +42,20 @@ def attach_lora(
         "task_type": "CAUSAL_LM",
         **options,
     }
-    return get_peft_model(
-        model, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **settings)
-    )
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **settings)
+    return get_peft_model(model, config)
 
 
 def lora_layers(model: PeftModel, part: str) -> list[LoraLayer]:
     """Return the layers of a part ("encoder" or "decoder") that have LoRA."""
-    return [
-        module
-        for module in model.get_base_model().get_submodule(part).modules()
-        if isinstance(module, LoraLayer)
-    ]
+    modules = model.get_base_model().get_submodule(part).modules()
+    return [module for module in modules if isinstance(module, LoraLayer)]
 
 
 def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: float) -> None:
-    """Put LoRA on a part of a pair whose LoRA is on the other part alone; at first it changes
-    nothing that the pair computes.
+    """Put LoRA on a part of a pair whose LoRA is on the other part alone.
+
+    At first it changes nothing that the pair computes.
 
     Args:
         model: The pair under PEFT.
@@ -74,9 +70,7 @@ def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: flo
         before = rf"(.*\.)?({'|'.join(map(re.escape, before))})"
     config.rank_pattern = {**config.rank_pattern, rf"{part}\..*": rank}
     config.alpha_pattern = {**config.alpha_pattern, rf"{part}\..*": alpha}
-    config.target_modules = (
-        targets  # PEFT puts LoRA on what this names and leaves the rest as it is
-    )
+    config.target_modules = targets  # PEFT puts LoRA on what this names and leaves the rest
     model.base_model.inject_adapter(model.get_base_model(), name)
     for layer in lora_layers(model, part):  # in float32, as where LoRA is attached or loaded
         layer.lora_A.float()
@@ -85,8 +79,9 @@ def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: flo
 
 
 def widen_lora(model: PeftModel, part: str, rank: int) -> None:
-    """Give the LoRA of a part a higher rank and change nothing that it computes: rows are drawn as
-    PEFT draws them, their columns are zero.
+    """Give the LoRA of a part a higher rank, and change nothing that it computes.
+
+    New rows of A are drawn as PEFT draws them, and the new columns of B are zero.
 
     Args:
         model: The pair under PEFT.
@@ -103,16 +98,11 @@ def widen_lora(model: PeftModel, part: str, rank: int) -> None:
     if not narrow:
         return
     scales = {layer.scaling[model.active_adapter] for layer in layers}
-    ranks, alphas = (
-        {key: value for key, value in old.items() if not key.startswith(part)}
-        for old in (config.rank_pattern, config.alpha_pattern)
-    )
+    ranks = {key: own for key, own in config.rank_pattern.items() if not key.startswith(part)}
+    alphas = {key: own for key, own in config.alpha_pattern.items() if not key.startswith(part)}
     other = {"encoder": "decoder", "decoder": "encoder"}[part]
-    if (
-        len(scales) > 1
-        or len(narrow) < len(layers)
-        or not all(key.startswith(other) for key in [*ranks, *alphas])
-    ):
+    apart = all(key.startswith(other) for key in [*ranks, *alphas])
+    if len(scales) > 1 or len(narrow) < len(layers) or not apart:
         raise UserError(
             f"`{part}.rank` (={rank}): the layers of the pair's LoRA differ in rank, scale or "
             "pattern; leave `rank` at the lowest of theirs."
@@ -121,15 +111,14 @@ def widen_lora(model: PeftModel, part: str, rank: int) -> None:
     alpha = scale * (math.sqrt(rank) if config.use_rslora else rank)
     name = model.active_adapter
     for layer in narrow:
+        # down (rank, d_in), up (d_out, rank): their product is what LoRA adds to a weight.
         down, up, n_more = layer.lora_A[name], layer.lora_B[name], rank - layer.r[name]
-        rows = torch.nn.init.kaiming_uniform_(
-            down.weight.new_empty(n_more, down.in_features), a=math.sqrt(5)
-        )
+        rows = down.weight.new_empty(n_more, down.in_features)
+        torch.nn.init.kaiming_uniform_(rows, a=math.sqrt(5))
         columns = up.weight.new_zeros(up.out_features, n_more)
         for factor, more, dim in ((down, rows, 0), (up, columns, 1)):
-            factor.weight = torch.nn.Parameter(
-                torch.cat([factor.weight.detach(), more], dim), factor.weight.requires_grad
-            )
+            wider = torch.cat([factor.weight.detach(), more], dim)
+            factor.weight = torch.nn.Parameter(wider, factor.weight.requires_grad)
         down.out_features = up.in_features = layer.r[name] = rank
         layer.lora_alpha[name] = alpha
     pattern = rf"{part}\..*"

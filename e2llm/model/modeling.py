@@ -40,9 +40,11 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
 
     Example:
         >>> from transformers import BertConfig, LlamaConfig
-        >>> small = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, vocab_size=100)
-        >>> config = E2LLMConfig(encoder_config=BertConfig(**small), text_config=LlamaConfig(**small, num_key_value_heads=2))
-        >>> E2LLMForCausalLM(config)(input_ids=torch.tensor([[1, 2, 3]])).logits.shape
+        >>> small = {"hidden_size": 32, "intermediate_size": 64, "vocab_size": 100}
+        >>> small |= {"num_hidden_layers": 1, "num_attention_heads": 4}
+        >>> encoder, decoder = BertConfig(**small), LlamaConfig(**small, num_key_value_heads=2)
+        >>> model = E2LLMForCausalLM(E2LLMConfig(encoder_config=encoder, text_config=decoder))
+        >>> model(input_ids=torch.tensor([[1, 2, 3]])).logits.shape
         torch.Size([1, 3, 100])
     """
 
@@ -65,12 +67,8 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         decoder: PreTrainedModel | None = None,
     ) -> None:
         super().__init__(config)
-        self.encoder = (
-            encoder if encoder is not None else AutoModel.from_config(config.encoder_config)
-        )
-        self.decoder = (
-            decoder if decoder is not None else AutoModelForCausalLM.from_config(config.text_config)
-        )
+        self.encoder = encoder or AutoModel.from_config(config.encoder_config)
+        self.decoder = decoder or AutoModelForCausalLM.from_config(config.text_config)
         if getattr(self.encoder, "pooler", None) is not None:
             # No chunk state passes through it, and checkpoints without one get random weights for
             # it at every loading.
@@ -86,9 +84,8 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         )
         self.generation_config = self.decoder.generation_config
         self.bases_digest: str | None = None  # of the named bases as they were loaded
-        self.remembered_states: Callable[..., Tensor] | None = (
-            None  # set while a frozen encoder is trained with
-        )
+        # Set while the pair trains with a frozen encoder, whose states never change.
+        self.remembered_states: Callable[..., Tensor] | None = None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -123,21 +120,17 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
             d_enc), d_enc for each of `config.encoder_layers` side by side, the last layer's last
         """
         inputs = input_ids.to(self.encoder.device), attention_mask.to(self.encoder.device)
-        return (
-            self._encode(*inputs)
-            if self.remembered_states is None
-            else self.remembered_states(self._encode, *inputs)
-        )
+        if self.remembered_states is not None:
+            return self.remembered_states(self._encode, *inputs)
+        return self._encode(*inputs)
 
     def _encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         layers = self.config.encoder_layers
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if not layers:
-            return self.encoder(
-                input_ids=input_ids, attention_mask=attention_mask
-            ).last_hidden_state
-        hidden = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
-        ).hidden_states
+            return self.encoder(**inputs).last_hidden_state
+        hidden = self.encoder(**inputs, output_hidden_states=True).hidden_states
+        # n_layers of (n_rows, chunk_len, d) -> (n_rows, chunk_len, d_enc = n_layers * d)
         return torch.cat([hidden[layer] for layer in layers], -1)
 
     def compress(
@@ -157,24 +150,25 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
             n_soft).
         """
         batch = chunk_input_ids.shape[0]
-        counts = (chunk_soft_ids.flatten(1).amax(1) + 1).clamp(min=0)
-        offsets = counts.cumsum(0) - counts
-        soft_ids = torch.where(chunk_soft_ids >= 0, chunk_soft_ids + offsets[:, None, None], -1)
-        real = chunk_attention_mask.any(-1)
+        counts = (chunk_soft_ids.flatten(1).amax(1) + 1).clamp(min=0)  # (batch,): n_soft of each
+        # Numbered through the batch, so that one pass of the adapter makes them all.
+        offsets = (counts.cumsum(0) - counts)[:, None, None]  # (batch, 1, 1)
+        soft_ids = torch.where(chunk_soft_ids >= 0, chunk_soft_ids + offsets, -1)
+        real = chunk_attention_mask.any(-1)  # (batch, n_chunks): what is no padding
+        # (batch, n_chunks, chunk_len) -> (n_rows, chunk_len, d_enc)
         states = self.encode(chunk_input_ids[real], chunk_attention_mask[real])
+        # -> (sum of n_soft, d_dec), the soft tokens of all documents one after the other
         soft = self.adapter(states.flatten(0, 1), soft_ids[real].flatten(), int(counts.sum()))
-        mask = (
-            torch.arange(int(counts.max()) if batch else 0, device=counts.device) < counts[:, None]
-        )
-        padded = soft.new_zeros(*mask.shape, soft.shape[-1])
+        places = torch.arange(int(counts.max()) if batch else 0, device=counts.device)
+        mask = places < counts[:, None]  # (batch, n_soft)
+        padded = soft.new_zeros(*mask.shape, soft.shape[-1])  # (batch, n_soft, d_dec)
         padded[mask] = soft
         return padded, mask
 
     def embed(
         self, input_ids: Tensor, soft_tokens: Tensor | None = None, soft_mask: Tensor | None = None
     ) -> Tensor:
-        """Look up the decoder's input embeddings and put soft tokens in the place of the
-        placeholders.
+        """Look up the decoder's input embeddings, with soft tokens for the placeholders.
 
         Shape:
             input_ids (batch, seq), soft_tokens (batch, n_soft, d_dec), soft_mask (batch, n_soft) ->
@@ -183,37 +177,33 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         Raises:
             UserError: A row of the batch has more or fewer placeholders than soft tokens.
         """
-        placeholders = input_ids == self.config.placeholder_id
+        placeholders = input_ids == self.config.placeholder_id  # (batch, seq)
+        # The placeholder is out of vocabulary, so it is masked before the look-up.
         embeddings = self.get_input_embeddings()(input_ids.masked_fill(placeholders, 0))
-        if soft_tokens is None:
-            n_given = placeholders.new_zeros(len(input_ids), dtype=torch.long)
-        else:
-            soft_mask = (
-                torch.ones(soft_tokens.shape[:2], dtype=torch.bool, device=soft_tokens.device)
-                if soft_mask is None
-                else soft_mask.bool()
-            )
-            n_given = soft_mask.sum(1)
-        n_wanted = placeholders.sum(1)
+        n_wanted = placeholders.sum(1)  # (batch,)
+        n_given = torch.zeros_like(n_wanted)
+        if soft_tokens is not None:
+            if soft_mask is None:
+                soft_mask = soft_tokens.new_ones(soft_tokens.shape[:2], dtype=torch.bool)
+            soft_mask = soft_mask.bool()
+            n_given = soft_mask.sum(1)  # (batch,)
+        # `masked_scatter` drops surplus rows in silence, so the counts are checked first.
         if not torch.equal(n_wanted, n_given.to(n_wanted.device)):
             raise UserError(
                 f"`input_ids` holds {n_wanted.tolist()} placeholders per row (id "
-                f"{self.config.placeholder_id}) for {n_given.tolist()} soft tokens; the two "
-                "must be equal: build both with the processor."
+                f"{self.config.placeholder_id}) for {n_given.tolist()} soft tokens; the two must "
+                "be equal: build both with the processor."
             )
         if soft_tokens is None:
             return embeddings
-        if not placeholders.any():
-            # Several processes that train together must have the same graph, also where a batch has
-            # no chunk.
-            return (
-                embeddings + soft_tokens.sum().to(embeddings) * 0
-                if soft_tokens.requires_grad
-                else embeddings
-            )
-        return embeddings.masked_scatter(
-            placeholders.unsqueeze(-1), soft_tokens[soft_mask].to(embeddings)
-        )
+        if placeholders.any():
+            soft = soft_tokens[soft_mask].to(embeddings)  # (sum of n_soft, d_dec)
+            return embeddings.masked_scatter(placeholders.unsqueeze(-1), soft)
+        if soft_tokens.requires_grad:
+            # Several processes that train together must have the same graph, also where a batch
+            # has no chunk.
+            return embeddings + soft_tokens.sum().to(embeddings) * 0
+        return embeddings
 
     def forward(
         self,
@@ -229,8 +219,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Run the decoder on text and soft tokens; the loss, where `labels` are given, is the
-        decoder's own.
+        """Run the decoder on text and soft tokens; with `labels`, the loss is the decoder's own.
 
         Args:
             input_ids: (batch, seq) with `config.placeholder_id` where a soft token stands.
@@ -247,15 +236,10 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         if inputs_embeds is None:
             if input_ids is None:
                 raise UserError("`input_ids` or `inputs_embeds` must be given.")
-            if (
-                chunk_input_ids is not None
-                and chunk_attention_mask is not None
-                and chunk_soft_ids is not None
-            ):
-                soft_tokens, soft_mask = self.compress(
-                    chunk_input_ids, chunk_attention_mask, chunk_soft_ids
-                )
-            inputs_embeds = self.embed(input_ids, soft_tokens, soft_mask)
+            chunks = (chunk_input_ids, chunk_attention_mask, chunk_soft_ids)
+            if all(given is not None for given in chunks):
+                soft_tokens, soft_mask = self.compress(*chunks)  # type: ignore[arg-type]
+            inputs_embeds = self.embed(input_ids, soft_tokens, soft_mask)  # (batch, seq, d_dec)
         optional = {"labels": labels, "position_ids": position_ids}
         kwargs |= {name: value for name, value in optional.items() if value is not None}
         return self.decoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
@@ -267,9 +251,7 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Give the chunk inputs to the first step alone: later ones find the soft tokens in the
-        cache.
-        """
+        """Give the chunk inputs to the first step; later ones find the soft tokens in the cache."""
         inputs = super().prepare_inputs_for_generation(
             input_ids, is_first_iteration=is_first_iteration, inputs_embeds=inputs_embeds, **kwargs
         )
@@ -279,8 +261,9 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
 
     @torch.no_grad()
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
-        """Generate as any transformers model does; the documents are compressed once, before beams
-        or sequences multiply.
+        """Generate as any transformers model does.
+
+        The documents are compressed once, before beams or sequences multiply.
         """
         if kwargs.get("chunk_input_ids") is not None:
             chunk_inputs = {name: kwargs.pop(name) for name in CHUNK_INPUTS[:3]}
@@ -288,19 +271,21 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
         return super().generate(inputs, **kwargs)
 
     def holds_bases(self, lora: bool = True) -> bool:
-        """Tell whether encoder and decoder are still those that the configuration names: not
-        fine-tuned, no LoRA merged into them.
+        """Tell whether encoder and decoder are still those that the configuration names.
+
+        They are not where they were fine-tuned, or LoRA was merged into them.
 
         Args:
             lora: Whether LoRA that PEFT holds beside the weights counts as a change.
         """
-        return self.config.has_bases and self.bases_digest == digest_weights(
-            self, ("encoder.", "decoder."), lora
-        )
+        if not self.config.has_bases:
+            return False
+        return self.bases_digest == digest_weights(self, ("encoder.", "decoder."), lora)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Save the configuration and the adapter; every weight where the bases have no name or have
-        changed, or with `full=True`.
+        """Save the configuration and the adapter.
+
+        Every weight is saved where the bases have no name or have changed, or with `full=True`.
         """
         full = kwargs.pop("full", False) or not self.holds_bases()
         if full:
@@ -313,10 +298,8 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
             return
         state = kwargs.pop("state_dict", None)
         state = self.state_dict() if state is None else state
-        kwargs["state_dict"] = {
-            name: tensor for name, tensor in state.items() if name.startswith("adapter.")
-        }
-        super().save_pretrained(save_directory, **kwargs)
+        own = {name: tensor for name, tensor in state.items() if name.startswith("adapter.")}
+        super().save_pretrained(save_directory, state_dict=own, **kwargs)
 
     @classmethod
     def from_pretrained(
@@ -341,8 +324,9 @@ class E2LLMForCausalLM(PreTrainedModel, GenerationMixin):
 
 @contextmanager
 def evaluating(model: E2LLMForCausalLM) -> Iterator[None]:
-    """Switch dropout off, which would make soft tokens and answers that no two readings share, and
-    back on where it was.
+    """Switch dropout off, and back on where it was.
+
+    With it no two readings would have the same soft tokens or answers.
     """
     training = [module for module in model.modules() if module.training]
     for module in training:

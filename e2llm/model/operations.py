@@ -23,8 +23,13 @@ def linear_weights(model: Any) -> int:
 
 
 def decoder_flops(decoder: Any, n_new: int, n_before: int = 0, n_logits: int = 1) -> int:
-    """Count the operations of reading `n_new` positions after `n_before` in the cache, and of the
-    head at `n_logits` of them.
+    """Count the operations of a decoder on a prompt.
+
+    Args:
+        decoder: The decoder.
+        n_new: Positions that it reads.
+        n_before: Positions before them, in the cache.
+        n_logits: Positions at which its head is asked.
     """
     heads = decoder.get_output_embeddings().weight.numel() * n_logits
     return 2 * (linear_weights(decoder) * n_new + heads) + attention_flops(
@@ -33,9 +38,7 @@ def decoder_flops(decoder: Any, n_new: int, n_before: int = 0, n_logits: int = 1
 
 
 def writing_flops(decoder: Any, n_prompt: int, n_tokens: int) -> int:
-    """Count the operations of writing `n_tokens` after a prompt, of which the prompt itself gives
-    the first.
-    """
+    """Count the operations of writing tokens after a prompt, which itself gives the first."""
     steps = max(0, n_tokens - 1)
     keys = steps * n_prompt + steps * (steps + 1) // 2
     return (
@@ -52,8 +55,9 @@ def encoder_flops(encoder: Any, lengths: Sequence[int]) -> int:
 
 
 def decoder_bytes(decoder: Any, positions: int) -> int:
-    """Estimate the memory that a decoder needs for a prompt beside its weights: the cache, and the
-    widest activations of one layer.
+    """Estimate the memory that a decoder needs for a prompt, beside its weights.
+
+    It is the cache, and the widest activations of one layer.
     """
     config = decoder.config.get_text_config()
     heads, head_dim = head_shape(config)

@@ -24,23 +24,26 @@ def group(states: Tensor, soft_ids: Tensor, n_soft: int) -> tuple[Tensor, Tensor
         Groups (n_soft, group_len, d_enc) padded with zeros, and their mask (n_soft, group_len).
     """
     kept = soft_ids >= 0
-    states, soft_ids = states[kept], soft_ids[kept]
-    counts = torch.bincount(soft_ids, minlength=n_soft)
-    starts = counts.cumsum(0) - counts
-    places = torch.arange(len(soft_ids), device=soft_ids.device) - starts[soft_ids]
-    group_len = (
-        int(counts.max()) if n_soft else 1
-    )  # an adapter finds a place to look at, also where no row does
+    states, soft_ids = states[kept], soft_ids[kept]  # (n_kept, d_enc), (n_kept,)
+    counts = torch.bincount(soft_ids, minlength=n_soft)  # (n_soft,)
+    starts = counts.cumsum(0) - counts  # (n_soft,): each group's first state
+    places = torch.arange(len(soft_ids), device=soft_ids.device) - starts[soft_ids]  # (n_kept,)
+    # At least 1: an adapter finds a place to look at, also where no row does.
+    group_len = int(counts.max()) if n_soft else 1
     groups = states.new_zeros(n_soft, group_len, states.shape[-1])
-    groups[soft_ids, places] = states
+    groups[soft_ids, places] = states  # (n_soft, group_len, d_enc)
     mask = torch.arange(group_len, device=soft_ids.device) < counts[:, None]
     return groups, mask
 
 
 def masked_mean(states: Tensor, mask: Tensor) -> Tensor:
-    """Average (n, length, d) states where the (n, length) mask is set, in float32; return (n, d)."""
-    weights = mask.unsqueeze(-1)
-    total = (states * weights).sum(1, dtype=torch.float32)
+    """Average states where the mask is set, summed in float32.
+
+    Shape:
+        states (n, length, d), mask (n, length) -> (n, d)
+    """
+    weights = mask.unsqueeze(-1)  # (n, length, 1)
+    total = (states * weights).sum(1, dtype=torch.float32)  # (n, d)
     return (total / weights.sum(1).clamp(min=1)).to(states.dtype)
 
 
@@ -60,7 +63,7 @@ class Pooling(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pool one group per row; the default keeps every state."""
-        pooled = self.pool(states, mask).unsqueeze(1)
+        pooled = self.pool(states, mask).unsqueeze(1)  # (n_soft, 1, d_enc)
         return pooled, mask.new_ones(pooled.shape[:2])
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -77,9 +80,7 @@ class MeanPooling(Pooling):
 
 
 class CLSPooling(Pooling):
-    """Take the group's first state: the encoder's [CLS] where k = 1, the state at the head of each
-    group otherwise.
-    """
+    """Take the group's first state: the encoder's [CLS] where k = 1."""
 
     reads_special_tokens = True
 
@@ -89,8 +90,9 @@ class CLSPooling(Pooling):
 
 
 class AttentionPooling(Pooling):
-    """Average the states of the group with weights from one learned query; the plain mean at
-    initialisation.
+    """Average the states of the group with weights from one learned query.
+
+    It is the plain mean at initialisation.
     """
 
     def __init__(self, d_enc: int) -> None:
@@ -99,12 +101,9 @@ class AttentionPooling(Pooling):
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """Return (n_soft, d_enc)."""
-        scores = (states @ self.query) * self.d_enc**-0.5
-        weights = (
-            scores.masked_fill(~mask, float("-inf"))
-            .softmax(-1, dtype=torch.float32)
-            .to(states.dtype)
-        )
+        scores = (states @ self.query) * self.d_enc**-0.5  # (n_soft, group_len)
+        scores = scores.masked_fill(~mask, float("-inf"))
+        weights = scores.softmax(-1, dtype=torch.float32).to(states.dtype)  # (n_soft, group_len)
         return torch.einsum("gt,gtd->gd", weights, states)
 
     def reset_parameters(self) -> None:

@@ -235,7 +235,7 @@ class E2LLMProcessor(ProcessorMixin):
     def _compressible(
         self, documents: Sequence[str], ratio: float | str, chunker: SpanMaker
     ) -> tuple[list[EncoderRow], list[np.ndarray], list[int]]:
-        """Return the rows of some documents, what their tokens feed, and the soft tokens of each."""
+        """Return the rows of documents, what their tokens feed, and each one's soft tokens."""
         rows: list[EncoderRow] = []
         ids: list[np.ndarray] = []
         totals: list[int] = []

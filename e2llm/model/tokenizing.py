@@ -1,5 +1,4 @@
-"""Tokenise text that somebody else wrote: nothing in it becomes a special token, and threads do not
-disturb each other.
+"""Tokenizers in which text stays text: nothing in it becomes a special token.
 
 The library's flag `split_special_tokens` splits only the tokens marked special, leaves Unigram
 vocabularies and tokens such as `<tool_call>` alone, and is a switch that all users of one tokenizer
@@ -39,10 +38,8 @@ def text_tokenizer(
     if not special:
         data["post_processor"] = None
     if not begins:
-        data["normalizer"], data["pre_tokenizer"] = (
-            _without_first_space(data["normalizer"]),
-            _without_first_space(data["pre_tokenizer"]),
-        )
+        for part in ("normalizer", "pre_tokenizer"):
+            data[part] = _without_first_space(data[part])
     vocabulary = data["model"].get("vocab", {})
     unigram = data["model"].get("type") == "Unigram"
     known = {piece for piece, _ in vocabulary} if unigram else vocabulary.keys()
@@ -56,14 +53,8 @@ def text_tokenizer(
         if token["content"] not in known:
             # It keeps its id, on which those of the tokens after it depend, under a name that no
             # document holds.
-            kept.append(
-                {
-                    **token,
-                    "content": _unwritable(token["id"]),
-                    "special": False,
-                    "normalized": False,
-                }
-            )
+            renamed = {"content": _unwritable(token["id"]), "special": False, "normalized": False}
+            kept.append({**token, **renamed})
     data["added_tokens"] = kept
     if unigram:
         data["model"]["vocab"] = [

@@ -1,5 +1,4 @@
-"""The prompt: instruction, soft tokens of every document in order, expanded chunks as text with
-their place, question.
+"""The words of the prompt: instruction, soft tokens of every document, expanded chunks, question.
 
 Whatever trains a decoder to read documents should build its prompts here, so that what it learns to
 read is what it is asked to read.
@@ -62,7 +61,14 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Passage:
-    """Neighbouring expanded chunks of one document, joined."""
+    """Neighbouring expanded chunks of one document, joined.
+
+    Attributes:
+        document: Name of its document.
+        text: Its text.
+        start, end: Offsets in the document's text, in characters.
+        pages: First and last page that it stands on, where the document has pages.
+    """
 
     document: str
     text: str
@@ -83,22 +89,18 @@ class Passage:
 def join_neighbours(
     documents: Sequence[CompressedDocument], chosen: Sequence[tuple[int, int]]
 ) -> list[Passage]:
-    """Join chosen chunks, given as (document index, chunk index), into passages in the order of the
-    documents.
+    """Join chosen chunks into passages, in the order of the documents.
+
+    Args:
+        documents: The documents.
+        chosen: (document index, chunk index) of each chunk, in any order.
     """
     passages = []
     for which, document in enumerate(documents):
         own = [index for place, index in chosen if place == which]
         for start, end in join_spans(document.spans, own):
-            passages.append(
-                Passage(
-                    document.name,
-                    document.text[start:end],
-                    start,
-                    end,
-                    pages_between(document.page_starts, start, end),
-                )
-            )
+            pages = pages_between(document.page_starts, start, end)
+            passages.append(Passage(document.name, document.text[start:end], start, end, pages))
     return passages
 
 
@@ -143,21 +145,15 @@ def prompt_parts(
 
 
 def later_question(question: str, cue: str = "") -> str:
-    """Return what a further question in the same conversation says: its documents stand in the
-    first turn.
-    """
+    """Return what a further question in a conversation says: its documents stand before."""
     return f"Question: {question}{cue}"
 
 
 def answer_cue(processor: E2LLMProcessor) -> str:
-    """Return what ends a prompt: nothing where a chat template does, else the word after which a
-    base model answers.
-    """
+    """Return what ends a prompt that no chat template ends: the word before an answer."""
     return "" if processor.chat_template else "\nAnswer:"
 
 
 def answer_text(processor: E2LLMProcessor, answer: str) -> str:
-    """Return an answer as it stands after its prompt: after the cue of a base model a space comes
-    first.
-    """
+    """Return an answer as it stands after its prompt: after a base model's cue, with a space."""
     return answer if processor.chat_template else " " + answer
