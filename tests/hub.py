@@ -111,11 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
                     file = repo / line["value"]["path"]
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_bytes(base64.b64decode(line["value"]["content"]))
+            name = repo.relative_to(self.folder)
             self._json(
                 {
                     "success": True,
                     "commitOid": COMMIT,
-                    "commitUrl": f"http://{self.headers['Host']}/{repo.relative_to(self.folder)}/commit/{COMMIT}",
+                    "commitUrl": f"http://{self.headers['Host']}/{name}/commit/{COMMIT}",
                 }
             )
         else:

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from e2llm.chunking.chunker import Chunker, make_spans
 from e2llm.errors import UserError
 
-ENGLISH = (
-    'The council met at noon. Everyone spoke! Who paid? "Nobody," said Ann.\nA second paragraph follows. '
-    * 40
-)
+ENGLISH = 'The council met at noon. Everyone spoke! Who paid? "Nobody," said Ann.\n' * 40
+ENGLISH += "A second paragraph follows. " * 40
 SCRIPTS = {
     "chinese": "会议在中午举行。每个人都发言了！谁付的钱？没有人。" * 60,
     "emoji": "👩‍👩‍👧‍👦👍🏽🇫🇷e\u0301" * 200,

@@ -1,6 +1,5 @@
 """Compressing: what is stored equals what is fresh, growth equals the whole, and the batch decides
-nothing.
-"""
+nothing."""
 
 from dataclasses import replace
 
@@ -11,14 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from e2llm.chunking.chunker import Chunker
-from e2llm.compression.compressor import Compressor, block_bounds
-from e2llm.compression.encoder_pass import length_batches
+from e2llm.compression.compressor import block_bounds
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import StaleDocumentError, UserError
-from e2llm.pair import E2LLM
 from tests import tiny
 
 TEXT = tiny.TEXT * 12
+
 few = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -73,12 +71,6 @@ def test_compressing_twice_gives_the_same_bytes(pair, tmp_path):
     for name in ("one", "two"):
         pair.compress(TEXT).save(tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-
-
-@pytest.mark.parametrize("budget", [1, 200, 100_000])
-def test_the_size_of_a_batch_changes_nothing(pair, budget):
-    small = Compressor(pair.model, pair.processor, pair.fingerprint, batch_tokens=budget)
-    assert_same(small.compress(TEXT, "document", 4, pair.chunker), pair.compress(TEXT))
 
 
 @few
@@ -211,26 +203,6 @@ def test_every_encoder_family_compresses_and_grows(make_pair, encoder, window):
     )
 
 
-@pytest.mark.parametrize("pooling", ["cls", "max", "lasttoken", "mean"])
-@pytest.mark.parametrize("window", [1, 2])
-def test_every_sentence_embedding_is_the_one_of_the_chunk(make_pair, pooling, window):
-    pair = make_pair(embedding_pooling=pooling)
-    document = pair.compress(TEXT[:1000], window=window)
-    if pooling == "mean" and window > 1:
-        # late chunking's own embedding: the mean over a chunk's tokens among their neighbours
-        return
-    for chunk, embedding in zip(document.chunks, document.embeddings, strict=True):
-        ids = torch.tensor([pair.processor.encoder_tokenizer(chunk.text)["input_ids"]])
-        states = pair.model.encode(ids, torch.ones_like(ids))[0]
-        expected = {
-            "cls": states[0],
-            "max": states.amax(0),
-            "lasttoken": states[-1],
-            "mean": states.mean(0),
-        }[pooling]
-        torch.testing.assert_close(embedding, expected / expected.norm(), atol=1e-4, rtol=1e-3)
-
-
 def test_progress_comes_early_and_ends_at_the_end(pair):
     seen = []
     pair.compress(TEXT * 8, progress=seen.append)
@@ -239,16 +211,6 @@ def test_progress_comes_early_and_ends_at_the_end(pair):
     assert seen[-1].left_s == 0
     assert [progress.done_chars for progress in seen] == sorted(
         progress.done_chars for progress in seen
-    )
-
-
-@given(st.lists(st.integers(1, 300), max_size=80), st.integers(1, 1000))
-def test_batches_hold_every_row_once_within_the_budget(lengths, budget):
-    batches = list(length_batches(lengths, budget))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    assert all(
-        len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
-        for batch in batches
     )
 
 
@@ -266,63 +228,6 @@ def test_blocks_hold_every_chunk_once_in_whole_windows_of_bounded_size(n_chunks,
         spans[last - 1][1] - spans[first][0] <= 65_536 or last - first <= window
         for first, last in blocks
     )
-
-
-def test_a_fingerprint_is_the_same_in_any_precision_and_another_for_other_weights(
-    pair, make_pair, tmp_path
-):
-    pair.save(tmp_path)
-    for dtype in ("float32", "bfloat16"):
-        assert (
-            E2LLM.from_pretrained(tmp_path, dtype=dtype, device="cpu").fingerprint
-            == pair.fingerprint
-        )
-    changed = make_pair()
-    with torch.no_grad():
-        changed.model.decoder.get_input_embeddings().weight.mul_(1.05)
-    others = [
-        changed,
-        make_pair(adapter="linear"),
-        make_pair(document_prompt="passage: "),
-        make_pair("roberta"),
-        make_pair(decoder="gpt2"),
-    ]
-    assert len({pair.fingerprint, *(other.fingerprint for other in others)}) == 1 + len(others)
-
-
-def test_a_stale_document_is_never_answered_from(pair):
-    document = replace(pair.compress(TEXT), fingerprint="0" * 64)
-    with pytest.raises(StaleDocumentError, match="compressed by another model"):
-        pair.ask("Who?", [document])
-
-
-def test_a_model_in_training_mode_compresses_without_dropout_and_stays_in_it(make_pair):
-    pair = make_pair()
-    expected = pair.compress(TEXT)
-    pair.model.train()
-    assert_same(pair.compress(TEXT), expected)
-    assert pair.model.training
-    assert pair.model.encoder.training
-
-
-def test_a_document_made_before_the_weights_changed_is_stale(make_pair):
-    pair = make_pair()
-    document = pair.compress(TEXT)
-    with torch.no_grad():
-        pair.model.adapter.up.weight.mul_(1.1)
-    assert pair.compress(TEXT).fingerprint != document.fingerprint
-    with pytest.raises(StaleDocumentError):
-        pair.ask("Who?", [document])
-
-
-def test_modules_that_were_in_training_mode_and_those_that_were_not_stay_so(make_pair):
-    pair = make_pair()
-    pair.model.train()
-    pair.model.encoder.eval()
-    before = {name: module.training for name, module in pair.model.named_modules()}
-    pair.compress(TEXT)
-    pair.ask("Who?", pair.compress(TEXT), max_new_tokens=2)
-    assert {name: module.training for name, module in pair.model.named_modules()} == before
 
 
 @pytest.mark.parametrize(

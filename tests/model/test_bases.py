@@ -1,4 +1,4 @@
-"""Base models: where they come from, what a sentence-transformers folder says, and what is refused."""
+"""Base models: where they come from, what their folders say, and what is refused."""
 
 import json
 import pickle

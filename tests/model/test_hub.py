@@ -23,7 +23,8 @@ from e2llm import E2LLM
 pair = E2LLM.from_pretrained("us/pair", dtype="float32", device="cpu")
 document = pair.compress("The council met at noon. Everyone spoke.")
 assert pair.ask("Who spoke?", document, max_new_tokens=4).usage.n_answer_tokens > 0
-model, processor = AutoModelForCausalLM.from_pretrained("us/pair"), AutoProcessor.from_pretrained("us/pair")
+model = AutoModelForCausalLM.from_pretrained("us/pair")
+processor = AutoProcessor.from_pretrained("us/pair")
 assert type(model).__name__ == "E2LLMForCausalLM" and type(processor).__name__ == "E2LLMProcessor"
 from e2llm.cli import models, show
 assert [row["name"] for row in models._fetched_pairs()] == ["us/pair"]

@@ -159,13 +159,12 @@ def test_documents_that_are_not_one_list_per_prompt_are_refused(pair, documents)
         pair.processor("Who?", documents)
 
 
+EACH, CUE = "{% for m in messages %}", "{% endfor %}<|start|>assistant\n"
+TURN = EACH + "<|start|>{{ m['role'] }}\n{{ CONTENT }}<|end|>\n" + CUE
 TEMPLATES = {
-    "list content": "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'][0]['text'] "
-    "}}<|end|>\n{% endfor %}<|start|>assistant\n",
-    "trims": "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] | trim }}<|end|>\n{% "
-    "endfor %}<|start|>assistant\n",
-    "system default": "<|start|>system\nBe kind.<|end|>\n{% for m in messages %}{{ m['content'] }}{% endfor "
-    "%}<|start|>assistant\n",
+    "list content": TURN.replace("CONTENT", "m['content'][0]['text']"),
+    "trims": TURN.replace("CONTENT", "m['content'] | trim"),
+    "system default": "<|start|>system\nBe kind.<|end|>\n" + EACH + "{{ m['content'] }}" + CUE,
 }
 
 
@@ -228,7 +227,7 @@ def test_texts_that_meet_are_tokenised_as_one(pair):
     assert ids == [*before, *middle, *after]
 
 
-def test_the_cls_pooling_of_an_encoder_without_a_leading_special_token_reads_each_groups_first_state(
+def test_the_cls_pooling_without_a_leading_special_token_reads_each_groups_first_state(
     make_pair, bases
 ):
     pair = make_pair("qwen3", pooling="cls", document_prompt="the library: ")

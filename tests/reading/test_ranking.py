@@ -1,0 +1,33 @@
+"""Ranking: which chunks matter to a question."""
+
+import pytest
+
+from e2llm.reading.ranking import NEIGHBOUR_WEIGHT
+from tests.reading.conftest import TEXT
+
+
+def test_the_chunk_that_repeats_the_question_ranks_first(pair):
+    document = pair.compress(
+        TEXT,
+        chunker=lambda text: [
+            (start, min(start + 70, len(text))) for start in range(0, len(text), 70)
+        ],
+    )
+    wanted = document.chunks[3]
+    (found,) = pair.ask(wanted.text, document, expand=1, max_new_tokens=1).expanded
+    assert abs(found.index - 3) <= 1
+    assert pair.rank(wanted.text, [document])[0][2] > 0.5
+
+
+def test_every_chunk_is_ranked_once_by_its_own_score_and_its_better_neighbours(pair, document):
+    ranked = pair.rank("Where are the goats?", [document, document])
+    scores = {(chunk.document, chunk.chunk): chunk.score for chunk in ranked}
+    assert len(scores) == len(ranked) == 2 * document.n_chunks
+    least = min(scores.values())
+
+    def rank(chunk) -> float:
+        sides = [(chunk.document, chunk.chunk + step) for step in (-1, 1)]
+        return chunk.score + NEIGHBOUR_WEIGHT * max(scores.get(side, least) for side in sides)
+
+    ranks = [rank(chunk) for chunk in ranked]
+    assert ranks == pytest.approx(sorted(ranks, reverse=True), abs=1e-5)
