@@ -1,4 +1,5 @@
-# Two commands: `make ask` answers a question about a long document, `make test` runs the tests. Both install what they need into $(VENV).
+# Two commands: `make ask` answers a question about a long document, `make test` runs the tests.
+# Both install what they need into $(VENV).
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -6,14 +7,17 @@ BIN = $(VENV)/bin
 TORCH ?= torch==2.13.0
 # The oldest transformers that is supported, tested by `make lowest`.
 LOWEST = 5.19.0
+# The tests of `make quick`: the spine, and what is cheap around it.
+QUICK = tests/chunking tests/compression tests/documents tests/engines tests/reading tests/model \
+	tests/test_pair.py tests/test_extending.py tests/evaluation/test_metrics.py
 Q ?= What does a return statement do?
 export Q
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REFERENCE = $(VENV)/python-reference.txt
 
-.PHONY: ask install dev check test lowest bench docs clean
+.PHONY: ask install dev check quick test lowest bench docs clean
 
-# Read the Python language reference (about 110,000 tokens) with the default pair, and ask it a question.
+# Read the Python language reference (about 110,000 tokens) with the default pair, and ask it.
 ask: install
 	@$(BIN)/python examples/python_reference.py > $(REFERENCE)
 	@$(BIN)/e2llm ask $(REFERENCE) --question "$$Q"
@@ -33,21 +37,28 @@ $(VENV)/.dev: $(VENV)/.installed
 	@$(PIP) -e ".[dev]"
 	@touch $@
 
-# Format, lint, types.
+# Format, lint, types, and the order of the layers (contracts of import-linter in pyproject.toml).
 check: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
+
+# What a change should pass before it is committed: the checks, and the tests of the spine.
+quick: check
+	$(BIN)/pytest -n 2 -m "not slow and not smol" $(QUICK)
 
 test: dev
 	$(BIN)/pytest -n 2
 
-# The tests that touch transformers, with the oldest version of it that is supported, in an environment of their own.
+# The tests that touch transformers, with the oldest version of it that is supported, in an
+# environment of their own.
 lowest:
 	@$(PYTHON) -m venv $(VENV)-lowest
 	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" transformers==$(LOWEST)
-	$(VENV)-lowest/bin/pytest -n 2 tests/model tests/engines tests/compression/test_compressor.py tests/test_pair.py
+	$(VENV)-lowest/bin/pytest -n 2 tests/model tests/engines tests/compression tests/reading \
+		tests/test_pair.py
 
 # Speed and memory of the default pair on this machine; nothing else should run meanwhile.
 bench: dev
