@@ -12,7 +12,7 @@ import typer
 
 from e2llm.cli import options
 from e2llm.cli.options import say
-from e2llm.documents.reading import FORMATS
+from e2llm.documents import formats
 from e2llm.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def ask(
         list[str] | None,
         typer.Argument(
             metavar="FILE",
-            help=f"{FORMATS}, .e2llm, a stored document's name, or - for standard input. None asks "
-            "the decoder alone.",
+            help=f"{formats.names()}, .e2llm, a stored document's name, or - for standard input. "
+            "None asks the decoder alone.",
         ),
     ] = None,
     question: Annotated[

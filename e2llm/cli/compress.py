@@ -8,13 +8,14 @@ import typer
 
 from e2llm.cli import options
 from e2llm.cli.options import say
-from e2llm.documents.reading import FORMATS
+from e2llm.documents import formats
 from e2llm.errors import E2LLMError, UserError
 
 
 def compress(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE", help=f"{FORMATS}, or - for standard input.")
+        list[str],
+        typer.Argument(metavar="FILE", help=f"{formats.names()}, or - for standard input."),
     ],
     output: Annotated[
         Path | None,

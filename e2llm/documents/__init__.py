@@ -1,0 +1,1 @@
+"""Documents: files read into text, and compressed documents kept on disk."""

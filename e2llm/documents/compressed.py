@@ -1,33 +1,24 @@
-"""A document as its soft tokens: what the encoder and the adapter made of it, once, to be asked
-again and again.
+"""A document as its soft tokens: read once, to be asked again and again.
 
-One safetensors file holds the soft tokens, one sentence embedding per chunk (it ranks chunks for
-*expand*), the spans and the text itself. The number of soft tokens may differ from chunk to chunk;
-nothing here assumes one ratio per document.
+It holds the soft tokens, one sentence embedding per chunk (it ranks chunks for *expand*), the spans
+and the text itself. The number of soft tokens may differ from chunk to chunk; nothing here assumes
+one ratio per document.
 """
 
 import hashlib
-import json
 import os
-import secrets
 from bisect import bisect_right
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 
 from e2llm.chunking.chunker import Chunker, Span
+from e2llm.documents.document_file import FORMAT, corrupt, read_file, text_sha256, write_file
 from e2llm.documents.reading import page_at
-from e2llm.errors import CorruptDocumentError, ReadError, StaleDocumentError, UserError
-
-SUFFIX = ".e2llm"
-FORMAT = "e2llm-document-1"
+from e2llm.errors import StaleDocumentError, UserError
 
 
 @dataclass(frozen=True)
@@ -52,8 +43,7 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class CompressedDocument:
-    """Soft tokens, spans and text of one document, with the fingerprint of the model that made
-    them.
+    """Soft tokens, spans and text of one document, with its model's fingerprint.
 
     Attributes:
         soft_tokens: (n_soft, d_dec), in the order of the chunks.
@@ -94,22 +84,16 @@ class CompressedDocument:
             ValueError: The parts do not fit each other.
         """
         n_chunks = len(self.spans)
-        starts, ends = (
-            (self.spans[:, 0], self.spans[:, 1])
-            if self.spans.shape == (n_chunks, 2)
-            else (np.array([1]), np.array([0]))
-        )
+        counts = (self.n_soft_per_chunk, self.n_tokens_per_chunk)
         fits = (
             self.soft_tokens.ndim == self.embeddings.ndim == 2
-            and len(self.embeddings)
-            == len(self.n_soft_per_chunk)
-            == len(self.n_tokens_per_chunk)
-            == n_chunks
+            and all(len(part) == n_chunks for part in (self.embeddings, *counts))
             and int(self.n_soft_per_chunk.sum()) == len(self.soft_tokens)
-            and all(
-                (counts >= 0).all() for counts in (self.n_soft_per_chunk, self.n_tokens_per_chunk)
-            )
-            and ((starts >= 0) & (starts < ends) & (ends <= len(self.text))).all()
+            and all((count >= 0).all() for count in counts)
+            and self.spans.shape == (n_chunks, 2)
+            and (self.spans >= 0).all()
+            and (self.spans[:, 0] < self.spans[:, 1]).all()
+            and (self.spans[:, 1] <= len(self.text)).all()
             # In parts, for the check takes twice the memory of what it checks.
             and all(
                 part.isfinite().all()
@@ -151,9 +135,7 @@ class CompressedDocument:
 
     @property
     def n_tokens(self) -> int:
-        """Decoder tokens of its chunks; what chunks repeat of each other counts as often as it
-        stands there.
-        """
+        """Decoder tokens of its chunks; what overlaps counts once per chunk that holds it."""
         return int(self.n_tokens_per_chunk.sum())
 
     @property
@@ -163,9 +145,7 @@ class CompressedDocument:
 
     @property
     def ratio_note(self) -> str | None:
-        """One sentence that says why the ratio got is more than 5 % off the ratio asked, or None
-        where it is not.
-        """
+        """Why the ratio got is more than 5 % off the ratio asked; None where it is not."""
         if self.ratio == "chunk" or abs(self.ratio_got / float(self.ratio) - 1) <= 0.05:
             return None
         if abs(self.n_tokens / float(self.ratio) - self.n_soft) < 1:
@@ -188,7 +168,7 @@ class CompressedDocument:
 
     @cached_property
     def key(self) -> str:
-        """What the document is stored under: a digest of text, model, chunking, window and ratio."""
+        """Digest of text, model, chunking, window and ratio: what the document is stored under."""
         return document_key(self.sha256, self.fingerprint, self.spans, self.window, self.ratio)
 
     def check_fingerprint(self, fingerprint: str) -> None:
@@ -209,8 +189,10 @@ class CompressedDocument:
             )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one safetensors file: to a temporary name beside it, synced, then renamed; return
-        the path.
+        """Write one safetensors file: to a temporary name beside it, synced, then renamed.
+
+        Returns:
+            The path.
 
         Raises:
             OSError: The disk is full or the folder is read-only; the path then holds what it held
@@ -223,27 +205,23 @@ class CompressedDocument:
             "spans": torch.from_numpy(self.spans),
             "n_soft_per_chunk": torch.from_numpy(self.n_soft_per_chunk),
             "n_tokens_per_chunk": torch.from_numpy(self.n_tokens_per_chunk),
+            # (n_bytes,); not in the header, which is read alone and often
             "text": torch.from_numpy(np.frombuffer(self.text.encode("utf-8"), np.uint8).copy()),
         }
-        header = json.dumps(
-            {
-                "name": self.name,
-                "sha256": self.sha256,
-                "fingerprint": self.fingerprint,
-                "ratio": self.ratio,
-                "window": self.window,
-                "page_starts": list(self.page_starts),
-                "chunker": self.chunker and [self.chunker.size, self.chunker.overlap],
-                "n_chunks": self.n_chunks,
-                "n_soft": self.n_soft,
-                "n_tokens": self.n_tokens,
-                "key": self.key,
-                "tensors_sha256": _digest(tensors),
-            }
-        )
-        # One entry alone: safetensors writes several in any order, and the same document must give
-        # the same bytes.
-        write_atomically(path, serialize(tensors, {FORMAT: f"{text_sha256(header)} {header}"}))
+        header = {
+            "name": self.name,
+            "sha256": self.sha256,
+            "fingerprint": self.fingerprint,
+            "ratio": self.ratio,
+            "window": self.window,
+            "page_starts": list(self.page_starts),
+            "chunker": self.chunker and [self.chunker.size, self.chunker.overlap],
+            "n_chunks": self.n_chunks,
+            "n_soft": self.n_soft,
+            "n_tokens": self.n_tokens,
+            "key": self.key,
+        }
+        write_file(path, header, tensors)
         return path
 
     @classmethod
@@ -254,15 +232,8 @@ class CompressedDocument:
             ReadError: There is no such file, or it is not a compressed document.
             CorruptDocumentError: It is truncated or damaged.
         """
-        header = read_header(path)
+        header, tensors = read_file(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if _digest(tensors) != header["tensors_sha256"]:
-                raise CorruptDocumentError(
-                    f"`{path}`: its contents do not match their checksum; compress the "
-                    "document again."
-                )
             return cls(
                 name=header["name"],
                 text=tensors["text"].numpy().tobytes().decode("utf-8"),
@@ -277,52 +248,14 @@ class CompressedDocument:
                 page_starts=tuple(header["page_starts"]),
                 chunker=header["chunker"] and Chunker(*header["chunker"]),
             )
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise _corrupt(path) from error
-        except OSError as error:
-            raise ReadError(f"`{path}`: {error.strerror or error}.") from error
-
-
-def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what a compressed document's file says of itself, without its tensors.
-
-    Raises:
-        ReadError: There is no such file, or it is not a compressed document.
-        CorruptDocumentError: It is truncated or damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: Mapping[str, str] = file.metadata() or {}
-    except SafetensorError as error:
-        raise _corrupt(path) from error
-    except OSError as error:
-        raise ReadError(
-            f"`{path}`: {error.strerror or error}; name a file that `e2llm compress` or "
-            "`CompressedDocument.save` wrote."
-        ) from error
-    if FORMAT not in metadata:
-        raise ReadError(
-            f"`{path}` is not a compressed document of this version ({FORMAT}); compress its "
-            "text again."
-        )
-    digest, _, document = metadata[FORMAT].partition(" ")
-    if text_sha256(document) != digest:
-        raise _corrupt(path)
-    header: dict[str, Any] = json.loads(document)
-    return header
-
-
-def text_sha256(text: str) -> str:
-    """SHA-256 of `text` in UTF-8."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+        except (KeyError, TypeError, ValueError) as error:
+            raise corrupt(path) from error
 
 
 def document_key(
     sha256: str, fingerprint: str, spans: np.ndarray | list[Span], window: int, ratio: float | str
 ) -> str:
-    """Digest what decides a compressed document's contents: text, model, chunking, window and
-    ratio.
-    """
+    """Digest what decides a document's soft tokens: text, model, chunking, window and ratio."""
     digest = hashlib.sha256(
         f"{FORMAT} {sha256} {fingerprint} {window} "
         f"{ratio if isinstance(ratio, str) else float(ratio)} ".encode()
@@ -332,47 +265,10 @@ def document_key(
 
 
 def pages_between(page_starts: tuple[int, ...], start: int, end: int) -> tuple[int, int] | None:
-    """Return the first and last 1-based page that the characters from `start` to `end` stand on, or
-    None without pages.
+    """Return the first and last 1-based page of the characters from `start` to `end`.
+
+    None where there are no pages.
     """
     if not page_starts:
         return None
     return max(1, bisect_right(page_starts, start)), max(1, bisect_right(page_starts, end - 1))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name in the same folder, sync, and rename: a reader sees the
-    old file or the new one, never half.
-    """
-    temporary = path.with_name(f".{path.name[:40]}-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:  # not tempfile, whose files only their owner may read
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
-    return digest.hexdigest()
-
-
-def _corrupt(path: str | os.PathLike[str]) -> CorruptDocumentError:
-    return CorruptDocumentError(
-        f"`{path}` is truncated or damaged, or is not a compressed document; compress the "
-        "document again."
-    )

@@ -8,7 +8,7 @@ import pytest
 
 from e2llm import E2LLM, CompressedDocument
 from tests.cli.running import FEW, read_terminal, run, start, stored_files, write
-from tests.documents.test_reading import write_docx, write_pdf
+from tests.documents.files import write_docx, write_pdf
 from tests.tiny import TEXT
 
 Q = ("-q", "Who approved the budget?")

@@ -5,7 +5,7 @@
 import pytest
 
 from tests.cli.running import FEW, run, stored_files, write
-from tests.documents.test_reading import write_pdf
+from tests.documents.files import write_pdf
 from tests.tiny import TEXT
 
 Q = ("-q", "Who approved the budget?")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cli.running import run
-from tests.documents.test_reading import write_pdf
+from tests.documents.files import write_pdf
 from tests.tiny import TEXT
 
 

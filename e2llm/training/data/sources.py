@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from e2llm.checks import check_choice, check_count
-from e2llm.documents.reading import FORMATS, READERS, read
+from e2llm.documents import formats
+from e2llm.documents.reading import read
 from e2llm.errors import E2LLMError, MissingPackageError, UserError
 from e2llm.training.data.datasets import DATASETS, find_dataset, pick, read_columns
 from e2llm.training.data.lines import SUFFIXES, Lines
@@ -313,10 +314,11 @@ class FolderSource(Source):
     def __init__(self, folder: Path, name: str, weight: float) -> None:
         self.name, self.weight = name, weight
         self._folder = folder
+        suffixes = formats.suffixes()
         self._files = sorted(
             file.relative_to(folder).as_posix()
             for file in folder.rglob("*")
-            if file.suffix.lower() in READERS and not file.name.startswith(".")
+            if file.suffix.lower() in suffixes and not file.name.startswith(".")
         )
 
     def __len__(self) -> int:
@@ -326,7 +328,7 @@ class FolderSource(Source):
         if not self._files:
             raise UserError(
                 f"`path` (={str(self._folder)!r}) holds no records: neither a file of JSON "
-                f"Lines nor a document ({FORMATS})."
+                f"Lines nor a document ({formats.names()})."
             )
         super().check()
 

@@ -1,0 +1,59 @@
+"""The file formats that can be read: a file for each, and a line in `FORMATS`.
+
+A program adds one of its own with `FORMATS.append(Format(name, suffixes, read))`. A later format
+goes before an earlier one that claims the same suffix or bytes.
+"""
+
+from e2llm.documents.formats.base import Format, Reader
+from e2llm.documents.formats.docx import DOCX
+from e2llm.documents.formats.html import HTML
+from e2llm.documents.formats.markdown import MARKDOWN
+from e2llm.documents.formats.pdf import PDF
+from e2llm.documents.formats.refused import REFUSED
+from e2llm.documents.formats.text import TEXT
+
+__all__ = ["FORMATS", "Format", "Reader", "choose", "names", "suffixes"]
+
+FORMATS: list[Format] = [
+    TEXT,
+    MARKDOWN,
+    HTML,
+    PDF,
+    DOCX,
+]
+
+_MOST_NAMES = 8
+
+
+def names() -> str:
+    """List the formats for people, at most eight of them by name."""
+    shown = ", ".join(known.name for known in FORMATS[:_MOST_NAMES])
+    n_more = len(FORMATS) - _MOST_NAMES
+    return f"{shown} and {n_more} more (e2llm.documents.formats.FORMATS)" if n_more > 0 else shown
+
+
+def suffixes() -> set[str]:
+    """Return every suffix that tells a format, with its dot and in lower case."""
+    return {suffix for known in FORMATS for suffix in known.suffixes}
+
+
+def choose(data: bytes, suffix: str) -> Format:
+    """Return the format of a file: its first bytes tell it, then its suffix; what is left is text.
+
+    Args:
+        data: The file's content.
+        suffix: The end of its name from the dot on, in lower case; empty where there is none.
+
+    Raises:
+        ReadError: It is a zip that is damaged or too large.
+    """
+    newest_first = FORMATS[::-1]
+    for known in (*newest_first, *REFUSED):
+        if data.startswith(known.first_bytes) and (not known.looks_like or known.looks_like(data)):
+            return known
+    for known in newest_first:
+        if suffix in known.suffixes:
+            return known
+        if not suffix and not known.first_bytes and known.looks_like and known.looks_like(data):
+            return known
+    return TEXT

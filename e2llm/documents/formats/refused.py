@@ -1,0 +1,29 @@
+"""Files that their first bytes tell and that no format reads: they end in advice."""
+
+from typing import NoReturn
+
+from e2llm.documents.formats.base import Format
+from e2llm.documents.formats.zipped import ZIP_BYTES
+from e2llm.errors import ReadError
+
+OLE_BYTES = (
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of old and of encrypted Office files
+)
+
+
+def refuse_ole(data: bytes, encoding: str | None) -> NoReturn:
+    """Say what to do with an old or an encrypted Office file."""
+    raise ReadError(
+        "is an old Office file (.doc) or an encrypted one: save it as .docx without a password"
+    )
+
+
+def refuse_zip(data: bytes, encoding: str | None) -> NoReturn:
+    """Say what to do with a zip in which no format lies."""
+    raise ReadError("is a zip, not a .docx: unzip it and give its files")
+
+
+REFUSED = (
+    Format("doc", (), refuse_ole, first_bytes=(OLE_BYTES,)),
+    Format("zip", (), refuse_zip, first_bytes=ZIP_BYTES),
+)
