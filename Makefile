@@ -64,9 +64,14 @@ lowest:
 bench: dev
 	$(BIN)/python bench/read_and_ask.py
 
-# Write the pages that are made from the code.
-docs: dev
+# Write the pages that are made from the code, and build the site into build/site.
+docs: $(VENV)/.docs
 	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.docs: $(VENV)/.dev
+	@$(PIP) -e ".[docs]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest build *.egg-info

@@ -1,4 +1,4 @@
-"""The documentation: its Python runs, its generated page is fresh, and what it names exists.
+"""The documentation: its Python runs, its generated pages are fresh, and what it names exists.
 
 Blocks marked `python` run in order, in one namespace per file and in an empty folder, with the real
 weights of the pair `smol`. A block that cannot run is marked `python no-run: REASON`.
@@ -8,6 +8,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -19,7 +20,11 @@ import pytest
 from e2llm import errors
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")] if path.is_file())
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+GENERATED = ["docs/reference/cli.md", "docs/reference/tree.md"]
+WRITTEN = [path for path in PAGES if str(path.relative_to(ROOT)) not in GENERATED]
+# Files at the root that are pages of the site too (`docs/hooks.py`).
+ROOT_PAGES = {"log.md", "changelog.md", "contributing.md"}
 BLOCK = re.compile(
     r"^```(?P<language>\S*)[ ]*(?P<mark>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -27,6 +32,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A file that the prose names, and what it says is in it: `folder/file.py`, `folder/file.py::name`.
 NAMED = re.compile(r"`(?P<path>[\w./-]+\.(?:py|md|toml|json))(?:::(?P<name>\w+))?`")
 ABSOLUTE = re.compile(r"(?<![\w.:/<~$}])/(?:home|work|tmp|root|opt|usr|mnt|Users|var)\b")
+# What a page of the site would fetch from elsewhere.
+FETCHED = re.compile(r"<(?:script|img|link)\b[^>]*(?:src|href)=\"(?:https?:)?//")
 # Files that a pair's folder or a model's holds, not this repository.
 ELSEWHERE = {
     "modules.json",
@@ -60,8 +67,10 @@ def blocks(path: Path) -> list[tuple[int, str, str]]:
 
 def anchors(path: Path) -> set[str]:
     """Return the anchors of a page's headings, as code hosts make them."""
-    titles = re.findall(r"^#+ (.+)$", BLOCK.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    text = BLOCK.sub("", path.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    own = set(re.findall(r'<a id="([^"]+)">', text))
+    return own | {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def defined(path: Path) -> set[str]:
@@ -102,18 +111,57 @@ def test_every_example_in_a_docstring_runs(module):
     assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
-def test_the_page_of_the_command_line_is_fresh(monkeypatch):
-    monkeypatch.delenv("E2LLM_MODEL", raising=False)
+@pytest.fixture(scope="module")
+def generated():
+    """The pages that are made from the code, by their names, as `make docs` would write them."""
     code = (
-        "import sys; sys.path.insert(0, 'docs'); import generate; "
-        "sys.stdout.buffer.write(generate.page().encode())"
+        "import json, os, sys; os.environ.pop('E2LLM_MODEL', None); sys.path.insert(0, 'docs'); "
+        "from generate import PAGES; print(json.dumps({name: PAGES[name]() for name in PAGES}))"
     )
-    page = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True
-    ).stdout.decode()
-    assert (ROOT / "docs/cli.md").read_text(encoding="utf-8") == page, (
-        "docs/cli.md is stale: run `make docs`"
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    return {f"docs/{name}": text for name, text in json.loads(done.stdout).items()}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_page_that_is_made_from_the_code_is_fresh(generated, name):
+    written = (ROOT / name).read_text(encoding="utf-8")
+    assert written == generated[name], f"{name} is stale: run `make docs`"
+
+
+def test_every_module_says_what_it_holds():
+    files = [file for file in ROOT.glob("e2llm/**/*.py") if file.stat().st_size]
+    assert not [ids(file) for file in files if not ast.get_docstring(ast.parse(file.read_bytes()))]
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    pages = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
+    assert sorted(listed) == sorted(pages | ROOT_PAGES)
+
+
+def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path):
+    for module in ("mkdocs", "material", "mkdocstrings_handlers.python"):
+        pytest.importorskip(module, reason="the extra `docs` is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not [
+        file for file in tmp_path.rglob("*.html") if FETCHED.search(file.read_text("utf-8"))
+    ]
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=ids)
+def test_prose_stays_within_100_columns(path):
+    """Tables, code, pictures and lines with a long URL excepted."""
+    text = path.read_text(encoding="utf-8")
+    prose = BLOCK.sub(lambda block: "\n" * block[0].count("\n"), text)
+    assert not [
+        f"{ids(path)}:{number}"
+        for number, line in enumerate(prose.splitlines(), 1)
+        if len(line) > 100
+        and not line.lstrip().startswith(("|", "!["))
+        and max(map(len, line.split())) < 50
+    ]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=ids)
@@ -127,7 +175,7 @@ def test_links_lead_somewhere(path):
         assert not anchor or anchor in anchors(page), link
 
 
-@pytest.mark.parametrize("path", PAGES, ids=ids)
+@pytest.mark.parametrize("path", WRITTEN, ids=ids)
 def test_files_tests_and_classes_that_are_named_exist(path):
     for match in NAMED.finditer(BLOCK.sub("", path.read_text(encoding="utf-8"))):
         if match["path"] in ELSEWHERE or "NAME" in match["path"]:
@@ -151,7 +199,7 @@ def test_every_error_stands_in_the_table_with_its_exit_code():
     rows = dict(
         re.findall(
             r"^\| `(\w+)`.*\| (\d+) \|$",
-            (ROOT / "docs/python.md").read_text(encoding="utf-8"),
+            (ROOT / "docs/reference/python.md").read_text(encoding="utf-8"),
             re.MULTILINE,
         )
     )
@@ -162,27 +210,4 @@ def test_every_error_stands_in_the_table_with_its_exit_code():
     }
     assert rows == {
         name: str(kind.exit_code) for name, kind in classes.items() if kind is not errors.E2LLMError
-    }
-
-
-def test_every_file_of_the_package_stands_in_the_tree_with_its_gloss():
-    tree = next(
-        match["code"]
-        for match in BLOCK.finditer((ROOT / "docs/design.md").read_text(encoding="utf-8"))
-        if match["code"].startswith("e2llm/")
-    )
-    folder, listed = "", set()
-    for line in tree.splitlines()[1:]:
-        name, gloss = line.split(maxsplit=1)
-        if name.endswith("/"):
-            folder = name
-        assert gloss
-        listed.add(name if not line.startswith("    ") else folder + name)
-    files = {
-        str(file.relative_to(ROOT / "e2llm"))
-        for file in (ROOT / "e2llm").rglob("*.py")
-        if file.name != "__main__.py"
-    }
-    assert {name for name in listed if name.endswith(".py")} == {
-        name for name in files if (ROOT / "e2llm" / name).stat().st_size
     }

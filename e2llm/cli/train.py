@@ -13,7 +13,7 @@ def train(
     recipe: Annotated[
         Path,
         typer.Argument(
-            metavar="RECIPE", help="A YAML file: pair, sources, stages (see docs/training.md)."
+            metavar="RECIPE", help="A YAML file: pair, sources, stages (see docs/guides/train.md)."
         ),
     ],
     resume: Annotated[

@@ -25,7 +25,7 @@ without a document of at least `least_chars` characters is read as the bare deco
 does not fit the decoder's window is tried again with all but the tail compressed, and then at the
 next ratio that fits; nothing is ever cut off.
 
-Which groups of tasks were checked stands in `docs/lm_eval.md`.
+Which groups of tasks were checked stands in `docs/guides/evaluate.md`.
 """
 
 import importlib.util
