@@ -1,0 +1,1 @@
+"""Where a text is cut: by size, or where neighbouring sentences part."""

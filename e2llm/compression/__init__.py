@@ -1,0 +1,1 @@
+"""From a long text to soft tokens: encoder, pooling and adapter, once."""

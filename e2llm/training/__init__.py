@@ -1,0 +1,1 @@
+"""From records to a trained pair: recipe, data, tasks, stages."""
