@@ -57,5 +57,10 @@ bench: dev
 docs: dev
 	$(BIN)/python docs/generate.py
 
+# Draw the figures of the documentation from bench/results.
+.PHONY: figures
+figures: dev
+	$(BIN)/python docs/figures.py
+
 clean:
 	rm -rf $(VENV) $(VENV)-lowest build *.egg-info
