@@ -73,5 +73,10 @@ $(VENV)/.docs: $(VENV)/.dev
 	@$(PIP) -e ".[docs]"
 	@touch $@
 
+# Draw the figures of the documentation from bench/results.
+.PHONY: figures
+figures: dev
+	$(BIN)/python docs/figures.py
+
 clean:
 	rm -rf $(VENV) $(VENV)-lowest build *.egg-info

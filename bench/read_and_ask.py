@@ -41,6 +41,7 @@ def matmul_flops(dtype: str, size: int = 1536, seconds: float = 3.0) -> float:
     """Return the best floating-point operations per second of a square matrix product."""
     import torch
 
+    # (size, size) each
     one, two = (torch.randn(size, size, dtype=getattr(torch, dtype)) for _ in range(2))
     best, start = 0.0, time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -51,10 +52,12 @@ def matmul_flops(dtype: str, size: int = 1536, seconds: float = 3.0) -> float:
 
 
 def encoder_flops(config, lengths) -> float:
-    """Operations that the encoder needs for rows of these lengths, padding not counted (two per
-    multiply-add).
+    """Return the operations that the encoder needs for rows of these lengths, without padding.
+
+    Two per multiply-add.
     """
     width, layers, inner = config.hidden_size, config.num_hidden_layers, config.intermediate_size
+    # Four square products of attention and two of the inner layer; scores and mix are squares.
     per_token = 2 * layers * (4 * width**2 + 2 * width * inner)
     return sum(per_token * length + 4 * layers * width * length**2 for length in lengths)
 
@@ -68,7 +71,7 @@ class EncoderClock:
 
     def __call__(self, input_ids, attention_mask):
         start = time.perf_counter()
-        states = self.inner(input_ids, attention_mask)
+        states = self.inner(input_ids, attention_mask)  # (n_rows, chunk_len, d_enc)
         self.seconds += time.perf_counter() - start
         self.lengths += attention_mask.sum(1).tolist()
         self.n_padded += attention_mask.numel()
@@ -76,8 +79,9 @@ class EncoderClock:
 
 
 def measure_reading(name: str, n_chars: int, repeats: int) -> dict:
-    """Compress, against the machine's ceiling and against sentence-transformers on the same chunks,
-    in turns.
+    """Compress, and let sentence-transformers encode the same chunks, by turns.
+
+    The encoder's rate is set against the machine's matrix product.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -88,11 +92,13 @@ def measure_reading(name: str, n_chars: int, repeats: int) -> dict:
     text = make_text(n_chars)
     rival = SentenceTransformer(resolve(pair.config.encoder_name), device="cpu")
     chunks = [text[start:end] for start, end in pair.chunker(text)]
+    # The first call of each is slower.
     pair.compress(text[:20_000])
     rival.encode(chunks[:64])
     ours, theirs, shares, rates, ceilings = [], [], [], [], []
     dtype = str(pair.model.dtype).removeprefix("torch.")
     for _ in range(repeats):
+        # By turns, so that what else the machine does strikes all alike.
         ceilings.append(matmul_flops(dtype))
         clock = EncoderClock(pair.model)
         start = time.perf_counter()
@@ -127,12 +133,11 @@ def measure_reading(name: str, n_chars: int, repeats: int) -> dict:
 
 
 def peak_memory(name: str, n_chars: int, queue) -> None:
-    """Put the peak resident memory of compressing `n_chars` characters, and what of it is the
-    document itself.
-    """
+    """Put the peak memory of compressing, and what of it is the document itself."""
     from e2llm import E2LLM
 
     pair = E2LLM.from_pretrained(name)
+    # Loaded and warm: what grows from here on is the document's doing.
     pair.compress(make_text(100_000))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     document = pair.compress(make_text(n_chars))
@@ -150,6 +155,7 @@ def peak_memory(name: str, n_chars: int, queue) -> None:
 
 def measure_memory(name: str, lengths: list[int]) -> list[dict]:
     """Measure each length in a process of its own."""
+    # A process's peak never falls, so every length has a process of its own.
     context = multiprocessing.get_context("spawn")
     rows = []
     for n_chars in lengths:
@@ -169,6 +175,7 @@ def measure_asking(name: str, n_chars: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         pair.compress(make_text(n_chars)).save(f"{folder}/document.e2llm")
         start = time.perf_counter()
+        # From disk, as for a document that was compressed on another day.
         document = CompressedDocument.load(f"{folder}/document.e2llm")
         load_s = time.perf_counter() - start
     clock = EncoderClock(pair.model)

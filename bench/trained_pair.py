@@ -1,5 +1,7 @@
-"""Measure what a trained pair is worth, beside the floor (no document), rivals at equal budget, and
-the ceiling (the same decoder reading the text).
+"""Measure what a trained pair is worth, beside floor, rivals and ceiling.
+
+The floor has no document, rivals have an equal budget, and the ceiling is the same decoder reading
+the text.
 
     E2LLM_DATA=... python bench/trained_pair.py [--model smol] [--only restating,answers,...]
     [--samples 24] [--seed 0] [--output FOLDER]
@@ -13,26 +15,21 @@ import argparse
 import json
 import math
 import os
-import random
 import sys
 import time
 from pathlib import Path
 
+from held_out import ANY_LENGTH, SQUAD, HeldOut
 from read_and_ask import where
 
 from e2llm import E2LLM
 from e2llm.benchmarks.base import Sample
 from e2llm.benchmarks.data import Data
-from e2llm.benchmarks.needle import hide
-from e2llm.chunking.chunker import make_spans
 from e2llm.errors import E2LLMError
 from e2llm.evaluation.metrics import measure, retention, summarise
 from e2llm.methods import make_method
 from e2llm.reading.ranking import NEIGHBOUR_WEIGHT
-from e2llm.training.data.records import QuestionRecord
 from e2llm.training.tasks.understanding import wordings
-
-TEXTS = ("text_books", "text_wiki", "text_openstax", "text_tech", "text_speeches")
 
 
 def interval(name: str, scores: list[dict[str, float]], n_digits: int = 2) -> list[float]:
@@ -48,32 +45,18 @@ def say(*words: object) -> None:
 class Goals:
     """The measurements, one per method."""
 
-    def __init__(self, pair: E2LLM, data: Data, n_samples: int, seed: int) -> None:
-        self.pair, self.data, self.n_samples, self.seed = pair, data, n_samples, seed
-
-    def questions(self, folder: str, n_chars: int = 2**62) -> list[Sample]:
-        """Draw questions, each about a document of its own."""
-        by_document = {}
-        for record in self.data.records([folder]):
-            if len(record.context) <= n_chars:
-                by_document.setdefault(record.context, record)
-        records = random.Random(self.seed).sample(
-            list(by_document.values()), min(self.n_samples, len(by_document))
-        )
-        return [
-            Sample(record.id, record.context, record.question, record.answers) for record in records
-        ]
+    def __init__(self, pair: E2LLM, held_out: HeldOut) -> None:
+        self.pair, self.held_out = pair, held_out
 
     def answered(
         self, spec: str, samples: list[Sample], metric: str, max_new_tokens: int
     ) -> list[dict[str, float]]:
-        """Answer every sample with a method; one that cannot be read counts as not answered, and is
-        said.
-        """
+        """Answer every sample with a method; tell of one that cannot be read, and leave it out."""
         method, scores = make_method(spec, self.pair), []
         reading, document = None, None
         for sample in samples:
             try:
+                # Questions about one document stand together, and it is read once.
                 if sample.document != document:
                     reading, document = method.read(sample.document), sample.document
                 text = method.answer(reading, sample.question, max_new_tokens).text
@@ -112,17 +95,8 @@ class Goals:
         return result
 
     def restating(self) -> dict[str, object]:
-        """Nats per token of restating one chunk, at 4, 16 and 64 text tokens per soft token."""
-        rng, chunks = random.Random(self.seed), []
-        for folder in TEXTS:
-            texts = [record.text for record in self.data.records([folder])]
-            for _ in range(max(1, self.n_samples // len(TEXTS))):
-                text = rng.choice(texts)
-                spans = make_spans(text, self.pair.chunker)
-                start, end = rng.choice(
-                    [span for span in spans if span[1] - span[0] > 300] or spans
-                )
-                chunks.append(text[start:end].strip())
+        """Nats per token of restating one chunk, at 1 to 64 text tokens per soft token."""
+        chunks = self.held_out.chunks(self.pair.chunker)
         result: dict[str, object] = {"n": len(chunks)}
         ratios = {
             f"e2llm at {ratio}": f"e2llm:ratio={ratio}:expand=0" for ratio in (1, 2, 4, 8, 16, 64)
@@ -130,69 +104,39 @@ class Goals:
         for label, spec in {"floor": "no-document", **ratios, "ceiling": "full-text"}.items():
             method, nats = make_method(spec, self.pair), []
             for chunk in chunks:
-                nats.append(
-                    {"nats": float(method.score(method.read(chunk), wordings()[0], chunk).mean())}
-                )
+                scored = method.score(method.read(chunk), wordings()[0], chunk)  # (chunk_len,)
+                nats.append({"nats": float(scored.mean())})
             result[label] = interval("nats", nats, 3)
             say(f"  {label}: {result[label]}")
         return result
 
     def reconstruction(self) -> dict[str, object]:
         """F1 of restated passages of 500 tokens, one soft token per chunk, beside lower ratios."""
-        rng = random.Random(self.seed)
-        texts = [record.text for record in self.data.records(["text_books"])]
-        samples = []
-        for number in range(max(2, self.n_samples // 4)):
-            text = rng.choice(texts)
-            start = rng.randrange(len(text) - 2_100)
-            passage = text[start : start + 2_000].partition(" ")[2].strip()
-            samples.append(Sample(str(number), passage, wordings()[0], (passage,)))
         specs = {
             "floor": "no-document",
             "e2llm at chunk": "e2llm:ratio=chunk:expand=0",
             "e2llm at 16": "e2llm:ratio=16:expand=0",
         }
-        return self.compare(samples, specs, "reconstruction", "f1", 600)
+        return self.compare(self.held_out.passages(), specs, "reconstruction", "f1", 600)
 
     def answers(self) -> dict[str, object]:
-        """F1 of short answers from soft tokens alone at ratio 8, beside no document and the text."""
+        """F1 of short answers from soft tokens at ratio 8, beside no document and the text."""
         specs = {
             "floor": "no-document",
             "e2llm": "e2llm:ratio=8:expand=0",
             "head": "head:ratio=8:expand=0",
             "ceiling": "full-text",
         }
-        folders = {"squad_v2_dev": 2**62, "fairytaleqa": 24_000, "narrativeqa_summaries": 2**62}
+        folders = {SQUAD: ANY_LENGTH, "fairytaleqa": 24_000, "narrativeqa_summaries": ANY_LENGTH}
         result = {}
         for folder, n_chars in folders.items():
             say(f" {folder}")
-            result[folder] = self.compare(self.questions(folder, n_chars), specs, "f1", "f1", 24)
+            samples = self.held_out.questions(folder, n_chars)
+            result[folder] = self.compare(samples, specs, "f1", "f1", 24)
         return result
 
     def expanding(self) -> dict[str, object]:
-        """F1 on documents of 16K tokens with four chunks as text, beside retrieval with as many
-        positions.
-        """
-        samples = self.questions("squad_v2_dev")
-        paragraphs = list(
-            dict.fromkeys(record.context for record in self.data.records(["squad_v2_dev"]))
-        )
-        rng = random.Random(self.seed)
-        rng.shuffle(paragraphs)
-        long: list[Sample] = []
-        for start in range(0, len(samples), 8):  # eight questions share a document
-            own = samples[start : start + 8]
-            held = [sample.document for sample in own]
-            n_chars, chosen = sum(map(len, held)), list(held)
-            for paragraph in paragraphs:
-                if n_chars > 64_000:
-                    break
-                if paragraph not in held:
-                    chosen.append(paragraph)
-                    n_chars += len(paragraph)
-            rng.shuffle(chosen)
-            document = "\n\n".join(chosen)
-            long += [Sample(sample.id, document, sample.question, sample.answers) for sample in own]
+        """F1 on documents of 16K tokens with four chunks expanded, beside RAG at equal budget."""
         specs = {
             "floor": "no-document",
             "e2llm expand 4": "e2llm:ratio=8:expand=4",
@@ -202,24 +146,10 @@ class Goals:
             "rag, as many positions": "rag:ratio=8:expand=4",
             "rag, 4 chunks": "rag:ratio=100000:expand=4",
         }
-        return self.compare(long, specs, "f1", "f1", 24)
+        return self.compare(self.held_out.long_documents(), specs, "f1", "f1", 24)
 
     def summaries(self) -> dict[str, object]:
         """ROUGE on whole meetings."""
-        by_document: dict[str, list[Sample]] = {}
-        for record in self.data.records(["qmsum"]):
-            by_document.setdefault(record.context, []).append(
-                Sample(record.id, record.context, record.question, record.answers)
-            )
-        rng = random.Random(self.seed)
-        meetings = rng.sample(
-            sorted(by_document), min(max(2, self.n_samples // 3), len(by_document))
-        )
-        samples = [
-            sample
-            for meeting in meetings
-            for sample in rng.sample(by_document[meeting], min(2, len(by_document[meeting])))
-        ]
         specs = {
             "floor": "no-document",
             "e2llm expand 4": "e2llm:expand=4",
@@ -227,23 +157,20 @@ class Goals:
             "e2llm expand 0 at 8": "e2llm:ratio=8:expand=0",
             "rag": "rag",
         }
-        return self.compare(samples, specs, "rouge", "gmean", 128)
+        return self.compare(self.held_out.meetings(), specs, "rouge", "gmean", 128)
 
     def needles(self) -> dict[str, object]:
-        """Share of needles found, from 4K to 128K tokens: four chunks as text; and none, at the
-        smallest ratio that fits the decoder's window.
+        """Share of needles found, from 4K to 128K tokens.
+
+        With four chunks expanded; and with none, at the smallest ratio that fits the window.
         """
-        haystack = "\n\n".join(record.text for record in self.data.records(["text_books"]))
         result = {}
         for n_tokens in (4_000, 16_000, 64_000, 128_000):
-            samples = []
-            for depth in (0, 25, 50, 75, 100) if n_tokens < 100_000 else (10, 50, 90):
-                rng = random.Random(f"{self.seed} {n_tokens} {depth}")
-                samples.append(hide(haystack[: n_tokens * 4], n_tokens, depth, rng, "text_books"))
+            samples = self.held_out.needles(n_tokens)
             n_most = max(len(self.pair.processor.text_ids(sample.document)) for sample in samples)
-            ratio = max(
-                1, math.ceil(10 * n_most / ((self.pair.config.decoder_window or 8192) - 512)) / 10
-            )
+            # 512 positions are left for instruction, question and answer.
+            room = (self.pair.config.decoder_window or 8192) - 512
+            ratio = max(1, math.ceil(10 * n_most / room) / 10)
             say(f" {n_tokens} tokens")
             specs = {
                 "e2llm expand 4": "e2llm:expand=4",
@@ -253,56 +180,30 @@ class Goals:
         return result
 
     def ranking(self) -> dict[str, object]:
-        """Recall of the answer's chunk among the first 4 of 16K tokens, ten questions a sample:
-        this pair's encoder, and the one it was made from.
+        """Recall of the answer's chunk among the first 4 of 16K tokens.
+
+        By this pair's encoder, and by the one that it was made from.
         """
         config = self.pair.config
         untouched = E2LLM.pair(config.encoder_name, config.decoder_name, dtype=self.pair.base.dtype)
-        by_paragraph: dict[str, list[QuestionRecord]] = {}
-        for record in self.data.records(["squad_v2_dev"]):
-            if record.answers[0] in record.context:
-                by_paragraph.setdefault(record.context, []).append(record)
-        rng = random.Random(self.seed)
-        records = [
-            rng.choice(own) for own in by_paragraph.values()
-        ]  # a question a paragraph, and every paragraph in one document alone
-        rng.shuffle(records)
-        found: dict[str, list[dict[str, float]]] = {
-            "trained": [],
-            "untouched": [],
-            "difference": [],
-        }
-        while records and len(found["trained"]) < 10 * self.n_samples:
-            starts, n_chars = {}, 0
-            while records and n_chars < 64_000:
-                record = records.pop()
-                starts[record] = n_chars
-                n_chars += len(record.context) + 2
-            document = "\n\n".join(record.context for record in starts)
-            compressed = [
-                pair.compress(document, "document", "chunk") for pair in (self.pair, untouched)
-            ]
-            for record, start in list(starts.items())[
-                : 10 * self.n_samples - len(found["trained"])
-            ]:
-                place = start + record.context.index(record.answers[0])
-                hits = []
-                for pair, own in zip((self.pair, untouched), compressed, strict=True):
-                    ranked = [index for _, index, _ in pair.rank(record.question, [own])[:4]]
-                    hits.append(
-                        100
-                        * float(
-                            any(
-                                own.spans[index][0] <= place < own.spans[index][1]
-                                for index in ranked
-                            )
-                        )
-                    )
-                for label, hit in zip(found, (*hits, hits[0] - hits[1]), strict=True):
-                    found[label].append({"recall": hit})
+        pairs = {"trained": self.pair, "untouched": untouched}
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in (*pairs, "difference")}
+        for document, questions in self.held_out.asked_documents():
+            compressed = {
+                name: pair.compress(document, "document", "chunk") for name, pair in pairs.items()
+            }
+            for question, place in questions:
+                hits = {}
+                for name, pair in pairs.items():
+                    own = compressed[name]
+                    spans = [own.spans[index] for _, index, _ in pair.rank(question, [own])[:4]]
+                    hits[name] = 100.0 * any(start <= place < end for start, end in spans)
+                # Per question, so that its interval is of the difference.
+                hits["difference"] = hits["trained"] - hits["untouched"]
+                for name, hit in hits.items():
+                    found[name].append({"recall": hit})
         result = {"n": len(found["trained"]), "neighbour_weight": NEIGHBOUR_WEIGHT}
-        for label, own_hits in found.items():
-            result[label] = interval("recall", own_hits, 2)
+        result |= {name: interval("recall", own) for name, own in found.items()}
         say(f"  {result}")
         return result
 
@@ -327,9 +228,8 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     pair = E2LLM.from_pretrained(given.model)
-    goals = Goals(
-        pair, Data(given.data or Path(os.environ["E2LLM_DATA"])), given.samples, given.seed
-    )
+    data = Data(given.data or Path(os.environ["E2LLM_DATA"]))
+    goals = Goals(pair, HeldOut(data, given.samples, given.seed))
     result = {
         "benchmark": "trained_pair",
         "model": Path(given.model).name,
@@ -344,9 +244,8 @@ def main() -> None:
         begun = time.perf_counter()
         say(part)
         result[part] = getattr(goals, part)()
-        file.write_text(
-            json.dumps(result, indent=1), encoding="utf-8"
-        )  # as it stands, should it be interrupted
+        # As it stands, should it be interrupted.
+        file.write_text(json.dumps(result, indent=1), encoding="utf-8")
         say(f"{part}: {time.perf_counter() - begun:.0f} s")
     print(json.dumps(result))
 

@@ -1,4 +1,4 @@
-"""Measure how fast a recipe's last stage trains, against naive padding and full logits.
+"""Measure how fast a recipe's last stage trains, against a naive trainer.
 
 Run it when nothing else runs.
 
@@ -33,11 +33,12 @@ from e2llm.training.recipe import Recipe
 
 def naive_loss(objective: Objective, collated: dict) -> torch.Tensor:
     """Pad on the left, mask the padding, compute every logit, and let the library take the loss."""
-    ids, labels = collated["input_ids"], collated["labels"]
+    ids, labels = collated["input_ids"], collated["labels"]  # (batch, seq) each
     lengths = [int((row != -100).nonzero()[-1]) + 1 for row in labels]
     shifts = [ids.shape[1] - length for length in lengths]
     rolled = [tensor.clone() for tensor in (ids, labels)]
-    mask = torch.ones_like(ids)
+    mask = torch.ones_like(ids)  # (batch, seq)
+    # Collated rows are padded on the right: rolled by their padding, they are padded on the left.
     for row, shift in enumerate(shifts):
         for tensor in rolled:
             tensor[row] = tensor[row].roll(shift)
@@ -46,7 +47,7 @@ def naive_loss(objective: Objective, collated: dict) -> torch.Tensor:
         name: collated[name]
         for name in ("chunk_input_ids", "chunk_attention_mask", "chunk_soft_ids")
     }
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)  # (batch, seq), from 0 at the first real token
     return objective.model(
         input_ids=rolled[0],
         labels=rolled[1],
@@ -59,8 +60,9 @@ def naive_loss(objective: Objective, collated: dict) -> torch.Tensor:
 
 
 def needed_flops(objective: Objective, collated: dict) -> float:
-    """Operations for the useful positions: forward, gradients of activations, gradients of what is
-    trained (two per multiply-add).
+    """Return the operations for the useful positions, two per multiply-add.
+
+    Forward, gradients of activations, gradients of what is trained.
     """
     config = objective.base.decoder.config
     n_positions = collated["n_positions"]
@@ -76,16 +78,17 @@ def needed_flops(objective: Objective, collated: dict) -> float:
         for name, tensor in objective.base.decoder.named_parameters()
         if "lora_" in name
     )
+    # Causal: half of the square.
     attention = sum(
         2 * config.num_hidden_layers * config.hidden_size * length**2 for length in lengths
-    )  # causal: half of the square
+    )
     head = 2 * n_labels * config.hidden_size * config.vocab_size
     read = encoder_flops(
         objective.base.encoder.config, collated["chunk_attention_mask"].sum(-1).flatten().tolist()
     )
-    return (
-        2 * (2 * layers * n_positions + head) + 3 * (2 * lora * n_positions + attention) + 2 * read
-    )
+    # What is frozen has no gradient of its own, so it costs two passes where LoRA costs three.
+    frozen, trained = 2 * layers * n_positions + head, 2 * lora * n_positions + attention
+    return 2 * frozen + 3 * trained + 2 * read
 
 
 def timed(step) -> float:
@@ -124,6 +127,7 @@ def main() -> None:
     samples = [sample for batch in batches for sample in batch.samples]
     random.Random(given.seed).shuffle(samples)
     naive = [Batch("naive", 1, samples[place :: len(batches)]) for place in range(len(batches))]
+    # Two batches of each warm up; then all are timed, by turns.
     for warm in (True, False):
         for ours, plain in list(zip(batches, naive, strict=True))[: 2 if warm else None]:
             collated, loose = packed([ours]), padded([plain])

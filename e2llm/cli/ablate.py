@@ -66,13 +66,13 @@ def ablate(
     options.quiet()
     from e2llm.benchmarks.data import Data
     from e2llm.checks import check_choice
-    from e2llm.evaluation import ablations
+    from e2llm.evaluation import ablations, search, variations
     from e2llm.training.recipe import Recipe
 
-    check_choice("NAME", name, [*ablations.ABLATIONS, "search"])
+    check_choice("NAME", name, [*variations.ABLATIONS, "search"])
     base = Recipe.read(recipe)
     if name == "search":
-        front = ablations.search(base, output, trials, steps, seed, say)
+        front = search.search(base, output, trials, steps, seed, say)
         print(json.dumps({"ablation": name, "front": front}))
         return
     variants = ablations.ablate(

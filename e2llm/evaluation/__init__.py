@@ -1,3 +1,1 @@
-"""Metrics, the runner that measures methods on benchmarks, and the report that is made of its
-results.
-"""
+"""Methods measured on benchmarks: metrics, runner, ablations, report."""

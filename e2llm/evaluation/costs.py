@@ -1,4 +1,4 @@
-"""What a machine can give: its memory and its speed, and what a method needs of them."""
+"""What a machine can give, its memory and speed, and whether that is enough."""
 
 import time
 from collections.abc import Iterator
@@ -52,6 +52,7 @@ class Machine:
 
     def judge(self, n_bytes: float, seconds: float) -> str | None:
         """Say in words why what needs so much memory and time cannot run; None where it can."""
+        # Memory first: what does not fit would not be slow, it would be killed.
         if n_bytes > self.free_bytes:
             needed, free = n_bytes / 2**30, self.free_bytes / 2**30
             return f"memory: it needs about {needed:.1f} GiB and {free:.1f} GiB are free"
@@ -61,27 +62,26 @@ class Machine:
 
     @classmethod
     def measure(cls, pair: E2LLM, limit_s: float) -> "Machine":
-        """Measure this machine with a prompt of 256 positions and answers of 1 and 9 tokens, twice;
-        the first time warms up.
+        """Measure this machine with a prompt of 256 positions and answers of 1 and 9 tokens.
+
+        That is done twice: the first time warms up.
         """
         decoder = pair.base.decoder
-        embeddings = decoder.get_input_embeddings()(torch.arange(256, device=decoder.device))
+        ids = torch.arange(256, device=decoder.device)  # (seq,)
+        embeddings = decoder.get_input_embeddings()(ids)  # (seq, d_dec)
+        # The first time warms up: kernels are chosen and memory is taken.
         for _ in range(2):
             seconds = []
             for n_tokens in (1, 9):
-                engine, start_s = (
-                    TransformersEngine(decoder, pair.processor.tokenizer),
-                    time.perf_counter(),
-                )
+                engine = TransformersEngine(decoder, pair.processor.tokenizer)
+                start_s = time.perf_counter()
                 for _ in engine.stream(embeddings, Sampling(max_new_tokens=n_tokens), Generation()):
                     pass
                 seconds.append(time.perf_counter() - start_s)
-        return cls(
-            free_bytes(),
-            decoder_flops(decoder, 256) / seconds[0],
-            max(0.0, seconds[1] - seconds[0]) / 8,
-            limit_s,
-        )
+        flops_per_s = decoder_flops(decoder, 256) / seconds[0]
+        # The eight tokens that the longer answer has more.
+        token_s = max(0.0, seconds[1] - seconds[0]) / 8
+        return cls(free_bytes(), flops_per_s, token_s, limit_s)
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,7 @@ class Noting(Machine):
 
 
 def free_bytes() -> float:
-    """Return the memory that is free on the accelerator, or on the machine where there is none;
-    infinite where nobody can tell.
-    """
+    """Return the free memory of the accelerator, else of the machine; else infinite."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0]
     try:
@@ -118,8 +116,9 @@ def free_bytes() -> float:
 
 @contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Put the block's peak memory into the list that is yielded, in bytes: the accelerator's, else
-    the process's; nothing where neither can tell.
+    """Put the block's peak memory in bytes into the list that is yielded.
+
+    It is the accelerator's, else the process's; nothing where neither can tell.
     """
     peak: list[int] = []
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -1,5 +1,6 @@
-"""What an answer is worth: every score is a number for one answer; a summary makes one number of
-many. No torch here.
+"""What an answer is worth: scores of one answer, and summaries of many.
+
+No torch here.
 
 Token F1 and exact match are SQuAD's (Rajpurkar et al. 2016), ROUGE is the `rouge-score` package's,
 G-mean is the geometric mean of the three ROUGE averages as the paper takes it: 25.37, 6.55, 18.75
@@ -24,8 +25,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str) -> list[str]:
-    """Return the words of a text in SQuAD's normalisation: lower case, without punctuation and
-    articles.
+    """Return a text's words in SQuAD's normalisation: lower case, no punctuation, no articles.
 
     Example:
         >>> normalise("The  mayor's answer.")
@@ -35,8 +35,9 @@ def normalise(text: str) -> list[str]:
 
 
 def token_overlap(prediction: str, answer: str) -> tuple[float, float, float]:
-    """Return precision, recall and F1 of the words of a prediction against those of one answer; all
-    1 where both hold none.
+    """Return precision, recall and F1 of a prediction's words against those of one answer.
+
+    All are 1 where both hold none.
     """
     predicted, wanted = normalise(prediction), normalise(answer)
     if not predicted or not wanted:
@@ -62,22 +63,23 @@ def contains(prediction: str, answers: Sequence[str]) -> float:
 
 
 def match_all(prediction: str, answers: Sequence[str]) -> float:
-    """Return the share of the answers, 0 to 100, that the prediction holds verbatim, apart from
-    case (RULER's `string_match_all`).
+    """Return the share of the answers, 0 to 100, that the prediction holds, apart from case.
+
+    RULER's `string_match_all`.
     """
     return 100 * float(np.mean([answer.lower() in prediction.lower() for answer in answers]))
 
 
 def match_part(prediction: str, answers: Sequence[str]) -> float:
-    """Return 100 where the prediction holds any of the answers verbatim, apart from case, else 0
-    (RULER's `string_match_part`).
+    """Return 100 where the prediction holds any of the answers, apart from case, else 0.
+
+    RULER's `string_match_part`.
     """
     return 100.0 * any(answer.lower() in prediction.lower() for answer in answers)
 
 
 def needle_score(prediction: str, answers: Sequence[str]) -> float:
-    """Return 0 to 10: the share of the keys' words that the prediction holds, averaged over the
-    keys.
+    """Return 0 to 10: the share of each key's words that the prediction holds, averaged.
 
     Example:
         >>> needle_score("It is amber 4711.", ["amber falcon 4711 north"])
@@ -90,8 +92,9 @@ def needle_score(prediction: str, answers: Sequence[str]) -> float:
 
 
 def reconstruction(prediction: str, answers: Sequence[str]) -> dict[str, float]:
-    """Return precision, recall and F1 of a restated text, token overlap from 0 to 100 (the paper's
-    reconstruction table).
+    """Return precision, recall and F1 of a restated text, 0 to 100.
+
+    Token overlap, as in the paper's reconstruction table.
     """
     return dict(
         zip(
@@ -171,8 +174,9 @@ LOWER_IS_BETTER = ("perplexity", "nats")
 
 
 def summary_names(scores: Sequence[str]) -> list[str]:
-    """Return what can be summarised of samples with these scores, in the order to show it: nats as
-    perplexity alone.
+    """Return what can be summarised of samples with these scores, in the order to show it.
+
+    Nats are shown as perplexity alone.
     """
     derived = [name for name, (needed, _) in SUMMARIES.items() if set(needed) <= set(scores)]
     return [*(name for name in scores if name != "nats"), *derived]
@@ -181,8 +185,9 @@ def summary_names(scores: Sequence[str]) -> list[str]:
 def summarise(
     name: str, samples: Sequence[Mapping[str, float]], seed: int = 0
 ) -> tuple[float, float, float]:
-    """Return a summary of samples' scores with the ends of its 95 % bootstrap interval (percentiles
-    of 1,000 seeded resamples).
+    """Return a summary of samples' scores with the ends of its 95 % bootstrap interval.
+
+    The ends are percentiles of 1,000 seeded resamples.
 
     Args:
         name: A score, or a name in `SUMMARIES`.
@@ -199,8 +204,7 @@ def difference(
     others: Sequence[Mapping[str, float]],
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Return how far a summary of samples' scores stands above that of others, with the ends of its
-    95 % bootstrap interval.
+    """Return how far one method's summary stands above another's, with its 95 % interval.
 
     Args:
         name: A score, or a name in `SUMMARIES`.
@@ -217,23 +221,28 @@ def difference(
 def _resample(
     name: str, samples: Sequence[Mapping[str, float]], seed: int
 ) -> tuple[float, np.ndarray]:
-    """Return a summary and what it is on every resample; the samples of a resample depend on seed
-    and number of samples alone.
+    """Return a summary, and what it is on every resample.
+
+    The samples of a resample depend on seed and number of samples alone.
     """
     needed, combine = SUMMARIES.get(name, ((name,), _mean))
+    # (n_scores, n_samples)
     values = np.array([[sample[score] for sample in samples] for score in needed], float)
+    # (n_resamples, n_samples), drawn with replacement
     picked = np.random.default_rng(seed).integers(0, len(samples), (N_RESAMPLES, len(samples)))
+    # (n_scores, n_resamples, n_samples) to (n_resamples,)
     return float(combine(values)), combine(values[:, picked])
 
 
 def _interval(resampled: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    low, high = np.percentile(resampled, [2.5, 97.5])  # of (n_resamples,)
     return float(low), float(high)
 
 
 def retention(score: float, floor: float, ceiling: float) -> float | None:
-    """Return which part of what the document is worth a score keeps, (score - floor) / (ceiling -
-    floor); None where it is worth nothing.
+    """Return which part of the document's worth a score keeps: (score - floor) / (ceiling - floor).
+
+    None where the document is worth nothing.
 
     Example:
         >>> retention(30, 10, 50)
@@ -243,8 +252,9 @@ def retention(score: float, floor: float, ceiling: float) -> float | None:
 
 
 def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
-    """Return the exponent p of a cost that grows as size ** p, by least squares on logarithms; None
-    below two sizes.
+    """Return the exponent p of a cost that grows as size ** p; None below two sizes.
+
+    Least squares on logarithms.
 
     Example:
         >>> round(growth_exponent([1, 2, 4], [3, 12, 48]), 3)
@@ -255,5 +265,5 @@ def growth_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | N
     ]
     if len({size for size, _ in points}) < 2:
         return None
-    sizes_log, costs_log = np.log(np.array(points)).T
+    sizes_log, costs_log = np.log(np.array(points)).T  # (n_points,) each
     return float(np.polyfit(sizes_log, costs_log, 1)[0])

@@ -1,5 +1,6 @@
-"""Results on disk: a folder of JSON Lines, a new file for every run, appended to and never
-overwritten. No torch here.
+"""Results on disk: JSON Lines, a new file for every run, never overwritten.
+
+No torch here.
 
 The first line of a file tells of the run: configuration, commit, versions, machine, seed. Every
 other line is a cell, which is one method on one sample, or names a method or benchmark that could
@@ -60,6 +61,7 @@ def read_results(folder: Path) -> Results:
                 content = json.loads(line)
                 kind = content.pop("kind")
             except (ValueError, KeyError, AttributeError) as error:
+                # An interrupted run leaves its last line cut short; it is run again.
                 if number == len(lines):
                     continue
                 raise UserError(
@@ -70,8 +72,10 @@ def read_results(folder: Path) -> Results:
             elif kind == "missing":
                 results.missing[content["name"]] = content["reason"]
             else:
+                # The last one counts where a cell was run twice.
                 cells[key(content)] = content
     results.cells = list(cells.values())
+    # What could not be had in one run and was had in another is not missing.
     results.missing = {
         name: reason
         for name, reason in results.missing.items()
@@ -92,6 +96,7 @@ class Writer:
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        # Microseconds: two runs into one folder never share a file.
         self.path = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}{SUFFIX}"
         self._file = open(self.path, "x", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         self.write("run", run)
@@ -99,6 +104,7 @@ class Writer:
     def write(self, kind: str, content: Mapping[str, Any]) -> None:
         """Append a line."""
         self._file.write(json.dumps({"kind": kind, **content}, ensure_ascii=False) + "\n")
+        # At once, so that an interrupt costs one cell at most.
         self._file.flush()
 
     def __enter__(self) -> "Writer":
@@ -117,6 +123,7 @@ def where() -> dict[str, Any]:
     """Say on what a run runs: commit, versions, machine."""
     here = Path(__file__).parent
     try:
+        # The commit of the package, not of the folder that the user stands in.
         command = ["git", "describe", "--always", "--dirty"]
         commit = subprocess.run(
             command, capture_output=True, text=True, check=True, cwd=here

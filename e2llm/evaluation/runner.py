@@ -1,8 +1,7 @@
-"""Run methods on benchmarks, one cell after the other, and keep each result as soon as it is there."""
+"""Run methods on benchmarks, and keep each result as soon as it is there."""
 
-import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import groupby
@@ -13,17 +12,27 @@ import torch
 
 from e2llm.benchmarks import BENCHMARKS, Benchmark
 from e2llm.benchmarks.base import SCALES, Sample
-from e2llm.benchmarks.data import CHARS_PER_TOKEN, Data
+from e2llm.benchmarks.data import Data
 from e2llm.checks import check_choice, check_count
-from e2llm.chunking.chunker import make_spans
 from e2llm.errors import E2LLMError, MissingPackageError, UserError
-from e2llm.evaluation.costs import Machine, Noting, peak_memory
+from e2llm.evaluation.costs import Machine
+from e2llm.evaluation.jobs import Job, cell_of
 from e2llm.evaluation.metrics import measure
-from e2llm.evaluation.results import FIXED, Cell, Writer, key, read_results, where
+from e2llm.evaluation.results import FIXED, Writer, key, read_results, where
 from e2llm.methods import METHODS, Method, make_method
-from e2llm.methods.base import Reading
 from e2llm.model.digest import digest_weights
 from e2llm.pair import E2LLM
+
+# What a file of results says of the pair.
+PAIR_FIELDS = (
+    "encoder_name",
+    "decoder_name",
+    "adapter",
+    "pooling",
+    "ratio",
+    "expand",
+    "trained",
+)
 
 
 @dataclass
@@ -56,8 +65,7 @@ def evaluate(
     progress: Callable[[float, float, str], None] | None = None,
     samples: int | None = None,
 ) -> Outcome:
-    """Run every method on every sample of every benchmark; cells that `output` holds already are
-    left out.
+    """Run every method on every sample of every benchmark; leave out what `output` holds already.
 
     Args:
         pair: The pair whose decoder all methods use.
@@ -80,89 +88,120 @@ def evaluate(
     check_names(methods, benchmarks, scale)
     if samples is not None:
         check_count("samples", samples, 1, "sample")
-    chosen = [BENCHMARKS[name] for name in benchmarks]
     missing: dict[str, str] = {}
-    made = {
-        spec: method
-        for spec in methods
-        if (method := _or_missing(missing, spec, partial(make_method, spec, pair))) is not None
-    }
+    # Methods first: a mistake in a hyper-parameter is told before any data is read.
+    made = _made(methods, pair, missing)
     run = {"model": pair.name, "digest": digest_weights(pair.base), "scale": scale, "seed": seed}
+    # Before the data is loaded, which can take minutes: a folder of another run is refused.
     done = _done(output, run)
-    data = data or Data()
-    loaded = {
-        benchmark: draw(found, samples, seed, benchmark.length_group)
-        for benchmark in chosen
-        if (
-            found := _or_missing(
-                missing, benchmark.name, partial(_load, benchmark, scale, seed, data)
-            )
-        )
-        is not None
-    }
-    run |= {
+    loaded = _loaded(benchmarks, scale, seed, data or Data(), samples, missing)
+    run |= _facts(pair, made, benchmarks, samples)
+    # A new file for every run: what is there is never rewritten.
+    with Writer(output, run) as writer:
+        outcome = Outcome(writer.path, missing=missing)
+        # What could not be had is part of the results, so that a report can say so.
+        for name, reason in missing.items():
+            writer.write("missing", {"name": name, "reason": reason})
+        jobs, outcome.n_kept = _jobs(made, loaded, done)
+        machine = Machine.measure(pair, limit_s)
+        _run(jobs, pair, machine, writer, outcome, progress)
+    return outcome
+
+
+def _made(methods: Sequence[str], pair: E2LLM, missing: dict[str, str]) -> dict[str, Method]:
+    """Make the methods; note those that cannot be had."""
+    made = {spec: _or_missing(missing, spec, partial(make_method, spec, pair)) for spec in methods}
+    return {spec: method for spec, method in made.items() if method is not None}
+
+
+def _loaded(
+    benchmarks: Sequence[str],
+    scale: str,
+    seed: int,
+    data: Data,
+    samples: int | None,
+    missing: dict[str, str],
+) -> dict[Benchmark, list[Sample]]:
+    """Load the samples of every benchmark; note those that cannot be had."""
+    loaded = {}
+    for benchmark in (BENCHMARKS[name] for name in benchmarks):
+        load = partial(_load, benchmark, scale, seed, data)
+        found = _or_missing(missing, benchmark.name, load)
+        if found is not None:
+            loaded[benchmark] = draw(found, samples, seed, benchmark.length_group)
+    return loaded
+
+
+def _facts(
+    pair: E2LLM, made: dict[str, Method], benchmarks: Sequence[str], samples: int | None
+) -> dict[str, Any]:
+    """Say what is run, on what pair and machine."""
+    return {
         "methods": {
             spec: {"role": method.role, "settings": method.settings}
             for spec, method in made.items()
         },
-        "benchmarks": [benchmark.name for benchmark in chosen],
+        "benchmarks": [BENCHMARKS[name].name for name in benchmarks],
         "samples": samples,
-        "pair": {
-            name: getattr(pair.config, name)
-            for name in (
-                "encoder_name",
-                "decoder_name",
-                "adapter",
-                "pooling",
-                "ratio",
-                "expand",
-                "trained",
-            )
-        },
+        "pair": {name: getattr(pair.config, name) for name in PAIR_FIELDS},
         "dtype": str(pair.base.dtype).removeprefix("torch."),
         "device": str(pair.base.device),
         "threads": torch.get_num_threads(),
         **where(),
     }
-    with Writer(output, run) as writer:
-        outcome = Outcome(writer.path, missing=missing)
-        for name, reason in missing.items():
-            writer.write("missing", {"name": name, "reason": reason})
-        machine = Machine.measure(pair, limit_s)
-        work = []
-        for benchmark, found in loaded.items():
-            for _, own in groupby(found, key=lambda sample: sample.document):
-                about = list(own)
-                for spec, method in made.items():
-                    wanted = [
-                        sample
-                        for sample in about
-                        if key(_cell(spec, method, benchmark, sample)) not in done
-                    ]
-                    outcome.n_kept += len(about) - len(wanted)
-                    if wanted:
-                        work.append((benchmark, wanted, spec, method))
-        n_tokens = lru_cache(maxsize=1)(lambda document: len(pair.processor.text_ids(document)))
-        seconds = [
-            _predict(method, benchmark, wanted, machine) for benchmark, wanted, _, method in work
-        ]
-        done_s, all_s = 0.0, sum(seconds)
-        for (benchmark, wanted, spec, method), own_s in zip(work, seconds, strict=True):
-            if progress is not None:
-                progress(done_s, all_s, f"{benchmark.name}: {spec}")
-            done_s += own_s
-            for cell in _run(spec, method, benchmark, wanted, n_tokens, machine):
-                writer.write("cell", cell)
-                outcome.n_skipped += "skipped" in cell
-                outcome.n_done += "skipped" not in cell
+
+
+def _jobs(
+    made: dict[str, Method], loaded: dict[Benchmark, list[Sample]], done: set[str]
+) -> tuple[list[Job], int]:
+    """Return what is to be run, document by document, and how many cells are there already."""
+    jobs, n_kept = [], 0
+    for benchmark, found in loaded.items():
+        # Samples about one document stand together, so that a method reads it once.
+        for _, own in groupby(found, key=lambda sample: sample.document):
+            about = list(own)
+            for spec, method in made.items():
+                wanted = [
+                    sample
+                    for sample in about
+                    if key(cell_of(spec, method, benchmark, sample)) not in done
+                ]
+                n_kept += len(about) - len(wanted)
+                if wanted:
+                    jobs.append(Job(spec, method, benchmark, wanted))
+    return jobs, n_kept
+
+
+def _run(
+    jobs: Sequence[Job],
+    pair: E2LLM,
+    machine: Machine,
+    writer: Writer,
+    outcome: Outcome,
+    progress: Callable[[float, float, str], None] | None,
+) -> None:
+    """Run one job after the other; write and count every cell as soon as it is there."""
+    # Methods take turns on a document, so that its tokens are counted once.
+    n_tokens = lru_cache(maxsize=1)(lambda document: len(pair.processor.text_ids(document)))
+    # All at once before the first, so that the progress bar knows its end.
+    seconds = [job.seconds(machine) for job in jobs]
+    done_s, all_s = 0.0, sum(seconds)
+    for job, own_s in zip(jobs, seconds, strict=True):
         if progress is not None:
-            progress(all_s, all_s, "done")
-    return outcome
+            progress(done_s, all_s, f"{job.benchmark.name}: {job.spec}")
+        done_s += own_s
+        for cell in job.run(n_tokens, machine):
+            writer.write("cell", cell)
+            outcome.n_skipped += "skipped" in cell
+            outcome.n_done += "skipped" not in cell
+    if progress is not None:
+        progress(all_s, all_s, "done")
 
 
 def check_names(methods: Sequence[str], benchmarks: Sequence[str], scale: str) -> None:
-    """Raise `UserError` with the nearest name where one is unknown; hyper-parameters are checked
-    when a method is made.
+    """Raise `UserError` with the nearest name where one is unknown.
+
+    Hyper-parameters are checked when a method is made.
     """
     for spec in methods:
         check_choice("methods", spec.partition(":")[0], list(METHODS))
@@ -172,8 +211,9 @@ def check_names(methods: Sequence[str], benchmarks: Sequence[str], scale: str) -
 
 
 def draw(samples: list[Sample], n: int | None, seed: int, group: str) -> list[Sample]:
-    """Draw at most `n` samples that share a group, or of all that have none; in order, and a larger
-    `n` draws the same and more.
+    """Draw at most `n` samples that share a group, or of all that have none, in order.
+
+    A larger `n` draws the same and more.
     """
     if n is None:
         return samples
@@ -181,6 +221,7 @@ def draw(samples: list[Sample], n: int | None, seed: int, group: str) -> list[Sa
     for place, sample in enumerate(samples):
         places.setdefault(sample.groups.get(group), []).append(place)
     drawn: set[int] = set()
+    # Each group has a shuffle of its own, so a longer draw begins as a shorter one does.
     for own in places.values():
         random.Random(seed).shuffle(own)
         drawn.update(own[:n])
@@ -188,9 +229,8 @@ def draw(samples: list[Sample], n: int | None, seed: int, group: str) -> list[Sa
 
 
 def _load(benchmark: Benchmark, scale: str, seed: int, data: Data) -> list[Sample]:
-    measure(
-        benchmark.metrics, "word", ("word",)
-    )  # a metric whose package is missing is told now, not with every cell
+    # A metric whose package is missing is told now, not with every cell.
+    measure(benchmark.metrics, "word", ("word",))
     return benchmark.load(scale, seed, data)
 
 
@@ -199,6 +239,7 @@ def _or_missing(missing: dict[str, str], name: str, make: Callable[[], Any]) -> 
     try:
         return make()
     except E2LLMError as error:
+        # A missing package is a UserError too, but no mistake: the rest can run without it.
         if isinstance(error, UserError) and not isinstance(error, MissingPackageError):
             raise
         missing[name] = str(error)
@@ -212,112 +253,10 @@ def _done(output: Path, run: dict[str, Any]) -> set[str]:
     results = read_results(output)
     for before in results.runs:
         for name in FIXED:
+            # Cells of another model, scale or seed would be averaged with these.
             if before[name] != run[name]:
                 raise UserError(
                     f"`output` (={output}) holds results of {name} {before[name]}, and this "
                     f"run's is {run[name]}; name another folder."
                 )
     return {key(cell) for cell in results.cells}
-
-
-def _cell(spec: str, method: Method, benchmark: Benchmark, sample: Sample) -> Cell:
-    settings = json.loads(json.dumps(method.settings))
-    return {
-        "method": spec,
-        "settings": settings,
-        "benchmark": benchmark.name,
-        "sample": sample.id,
-        "digest": sample.digest,
-    }
-
-
-def _predict(
-    method: Method, benchmark: Benchmark, samples: list[Sample], machine: Machine
-) -> float:
-    """Predict the seconds of samples that share a document, should every answer be as long as it
-    may.
-    """
-    noting = Noting(machine.free_bytes, machine.flops_per_s, machine.token_s, machine.limit_s)
-    longest = max(map(benchmark.longest_answer, samples))
-    if noting.refusal(method, len(samples[0].document) // CHARS_PER_TOKEN, longest) is not None:
-        return 0.0
-    return sum(noting.asked_s) + (len(samples) - 1) * longest * machine.token_s
-
-
-def _run(
-    spec: str,
-    method: Method,
-    benchmark: Benchmark,
-    samples: list[Sample],
-    count_tokens: Callable[[str], int],
-    machine: Machine,
-) -> Iterator[Cell]:
-    """Yield the cells of samples that share a document, which is read once."""
-    n_tokens = count_tokens(samples[0].document)
-    longest = max(map(benchmark.longest_answer, samples))
-    skipped = machine.refusal(method, n_tokens, longest)
-    reading, read_bytes = None, [0]
-    if skipped is None:
-        try:
-            with peak_memory() as read_bytes:
-                reading = method.read(samples[0].document)
-        except Exception as error:
-            skipped = _reason(error)
-    for sample in samples:
-        cell = _cell(spec, method, benchmark, sample)
-        cell |= {
-            "groups": {**sample.groups, "bucket": benchmark.bucket(n_tokens)},
-            "n_tokens": n_tokens,
-        }
-        if reading is None:
-            yield cell | {"skipped": skipped}
-            continue
-        try:
-            yield cell | _answer(method, benchmark, sample, reading, read_bytes)
-        except Exception as error:
-            yield cell | {"skipped": _reason(error)}
-
-
-def _answer(
-    method: Method, benchmark: Benchmark, sample: Sample, reading: Reading, read_bytes: list[int]
-) -> Cell:
-    with peak_memory() as answer_bytes:
-        result = method.answer(reading, sample.question, benchmark.longest_answer(sample))
-    scores = measure(benchmark.metrics, result.text, sample.answers)
-    positions: Cell = {}
-    if benchmark.perplexity:
-        nats = method.score(reading, sample.question, sample.answers[0])
-        scores["nats"] = float(nats.mean())
-        if benchmark.by_position:
-            starts = [
-                len(method.pair.processor.text_ids(sample.document[:start]))
-                for start, _ in make_spans(sample.document, method.chunker)
-            ]
-            positions = {
-                "token_nats": [round(value, 3) for value in nats.tolist()],
-                "chunk_starts": starts,
-            }
-    cost = {name: value for name, value in vars(result).items() if name != "text"}
-    peak = max([*read_bytes, *answer_bytes], default=None)
-    return {
-        "answer": result.text,
-        "scores": scores,
-        "read_s": reading.seconds,
-        "read_flops": reading.flops,
-        **cost,
-        "peak_bytes": peak,
-        **positions,
-    }
-
-
-def _reason(error: Exception) -> str:
-    """Return in words why a cell could not run; what is no limit of method or machine is raised
-    again.
-    """
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "memory" in str(error) and "alloca" in str(error)
-    ):
-        return "memory: it ran out, although the estimate fitted"
-    if isinstance(error, E2LLMError):
-        return " ".join(str(error).split())
-    raise error

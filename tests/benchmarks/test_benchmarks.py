@@ -146,7 +146,7 @@ def test_buckets_are_those_of_the_paper(n_tokens, bucket):
 
 def test_benchmarks_metrics_and_report_need_no_torch():
     code = (
-        "import sys, e2llm.benchmarks, e2llm.evaluation.report, e2llm.evaluation.plots; "
+        "import sys, e2llm.benchmarks, e2llm.evaluation.report, e2llm.evaluation.figures; "
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     assert (

@@ -1,6 +1,4 @@
-"""Benchmarks cut short, so that every method runs over every one of them in seconds, and one such
-run.
-"""
+"""Benchmarks cut short, so that every method runs over every one in seconds, and one such run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,28 @@ from e2llm.benchmarks import BENCHMARKS, Benchmark
 from e2llm.evaluation import runner
 from e2llm.evaluation.results import Results, read_results
 from e2llm.methods import METHODS
+from e2llm.training import stages
+from e2llm.training.recipe import Recipe, build
 from tests.benchmarks.small import make_data
+from tests.evaluation.made import small_results
+from tests.training import writing
+
+STAGES = (
+    writing.stage(
+        "align",
+        steps=2,
+        evaluate_every=1,
+        learning_rates={"adapter": 5e-3},
+        tasks={"alignment": {}},
+        ratios=[1],
+    ),
+    writing.stage(
+        "read",
+        steps=2,
+        evaluate_every=1,
+        tasks={"understanding": {"weight": 0.5, "chunks": [1, 2]}, "reasoning": {}},
+    ),
+)
 
 
 class Short(Benchmark):
@@ -65,3 +84,26 @@ def folder(trained_pair, data, tmp_path_factory) -> Path:
 def results(folder) -> Results:
     """The same, read."""
     return read_results(folder)
+
+
+@pytest.fixture
+def small() -> Results:
+    """Results made by hand."""
+    return small_results()
+
+
+@pytest.fixture(scope="session")
+def recipe(bases, tmp_path_factory) -> Recipe:
+    """A base recipe of two stages."""
+    folder = tmp_path_factory.mktemp("ablation")
+    return build(
+        Recipe,
+        writing.recipe(bases, writing.write_data(folder / "data"), folder / "base", *STAGES),
+        "recipe",
+    )
+
+
+@pytest.fixture
+def no_curves(monkeypatch):
+    """Curves have a test of their own."""
+    monkeypatch.setattr(stages, "_plot", lambda output, say: None)

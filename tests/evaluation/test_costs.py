@@ -13,8 +13,9 @@ from tests.tiny import TEXT
 
 
 def counted(run) -> int:
-    """Count the operations of a call; of the CPU's fused attention the counter knows nothing, so
-    the plain one runs.
+    """Count the operations of a call.
+
+    Of the CPU's fused attention the counter knows nothing, so the plain one runs.
     """
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:

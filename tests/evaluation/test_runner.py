@@ -10,7 +10,7 @@ from e2llm.benchmarks import BENCHMARKS
 from e2llm.benchmarks.base import Sample
 from e2llm.benchmarks.data import Data
 from e2llm.errors import MissingPackageError, UserError
-from e2llm.evaluation import costs, metrics, runner
+from e2llm.evaluation import costs, jobs, metrics, runner
 from e2llm.evaluation.results import read_results
 from e2llm.evaluation.runner import evaluate
 from e2llm.methods import METHODS
@@ -134,13 +134,10 @@ def comparable(folder: Path) -> list[dict]:
 def test_an_interrupted_run_resumes_at_the_next_cell_and_ends_as_an_uninterrupted_one(
     trained_pair, data, short, tmp_path, monkeypatch
 ):
-    names = [
-        "squad",
-        "qmsum",
-        "needle",
-    ]  # stopped between two documents: in the middle of one, its cache is lost
+    # Stopped between two documents: in the middle of one, its cache is lost.
+    names = ["squad", "qmsum", "needle"]
     evaluate(trained_pair, NAMES, names, tmp_path / "whole", data=data)
-    measured = runner.measure
+    measured = jobs.measure
 
     def interrupted(*arguments):
         if (tmp_path / "parts").exists() and len(lines(tmp_path / "parts")) == 8:
@@ -148,7 +145,7 @@ def test_an_interrupted_run_resumes_at_the_next_cell_and_ends_as_an_uninterrupte
         return measured(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "measure", interrupted)
+        patch.setattr(jobs, "measure", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate(trained_pair, NAMES, names, tmp_path / "parts", data=data)
     [first] = (tmp_path / "parts").iterdir()
