@@ -31,12 +31,12 @@ from e2llm.model import E2LLMConfig
 from e2llm.pair import E2LLM
 from e2llm.pairs import find_pair
 from e2llm.training import stages
-from e2llm.training.curves import read_log
 from e2llm.training.data.records import QuestionRecord
 from e2llm.training.data.sources import Source
+from e2llm.training.log import LOG_FILE, read_log
+from e2llm.training.output import PAIR_FOLDER, RECIPE_FILE, stage_folder
 from e2llm.training.recipe import PARTS, Recipe, Stage
-from e2llm.training.stages import PAIR_FOLDER, RECIPE_FILE, stage_folder, train
-from e2llm.training.trainer import LOG_FILE
+from e2llm.training.stages import train
 
 Change = Callable[[Recipe, Any], Recipe]
 # Of every figure and table of the ablations: what comes beside the pair under test. Without them

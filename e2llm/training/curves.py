@@ -1,18 +1,18 @@
-"""Draw a run's losses from its logs."""
+"""A run's losses as curves, drawn from its logs."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from e2llm.errors import MissingPackageError
-from e2llm.training.trainer import LOG_FILE
+from e2llm.training.log import LOG_FILE, read_log
 
 CURVES_FILE = "curves.png"
 
 
 def plot(output: Path) -> Path:
-    """Draw the losses of a run into `curves.png` and return its path: a row per stage, a picture
-    per task, a line per ratio, validation thick.
+    """Draw the losses of a run into `curves.png` and return its path.
+
+    It has a row per stage, a picture per task and a line per ratio, thick for the validation.
 
     Raises:
         MissingPackageError: matplotlib is not installed.
@@ -75,14 +75,3 @@ def _draw(axis: Any, lines: list[dict[str, Any]], keys: list[str]) -> None:
         )
     axis.grid(alpha=0.3)
     axis.legend(fontsize=6)
-
-
-def read_log(file: Path) -> list[dict[str, Any]]:
-    """Read the lines of a stage's log; one that an interruption cut short is left out."""
-    lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue
-    return lines
