@@ -20,6 +20,7 @@ def training_arguments(recipe: Recipe, stage: Stage, folder: Path) -> TrainingAr
     """
     on_cpu = devices.default_device() == "cpu"
     dtype = precision(recipe)
+    # The library's "constant" has no warm-up.
     schedule = {"constant": "constant_with_warmup"}.get(stage.schedule, stage.schedule)
     settings: dict[str, Any] = {
         "output_dir": str(folder),
@@ -36,22 +37,22 @@ def training_arguments(recipe: Recipe, stage: Stage, folder: Path) -> TrainingAr
         "seed": recipe.seed,
         "logging_steps": recipe.log_every,
         "logging_first_step": True,
-        "logging_nan_inf_filter": False,
+        "logging_nan_inf_filter": False,  # `StageTrainer` stops at what is no number
         "eval_strategy": "steps",
         "eval_steps": stage.evaluate_every,
         "save_strategy": "steps",
-        "save_steps": stage.evaluate_every,
+        "save_steps": stage.evaluate_every,  # so that the best one is on disk
         "save_total_limit": 2,
         "load_best_model_at_end": True,
         "metric_for_best_model": "eval_decisive",
         "greater_is_better": False,
         "restore_callback_states_from_checkpoint": True,
-        "remove_unused_columns": False,
+        "remove_unused_columns": False,  # items are batches, which have no columns
         "label_names": ["labels"],
         "report_to": list(recipe.report_to) or "none",
-        "disable_tqdm": True,
+        "disable_tqdm": True,  # `Log` says how far training is
         "dataloader_pin_memory": not on_cpu,
-        "ddp_find_unused_parameters": True,
+        "ddp_find_unused_parameters": True,  # a task need not run all parts: alignment does not
     }
     try:
         return TrainingArguments(**{**settings, **recipe.trainer})

@@ -14,7 +14,7 @@ from e2llm.errors import E2LLMError
 from e2llm.training.processes import is_main_process
 
 TRAINED_FILE = "trained.safetensors"
-COMPLETE_FILE = "complete"
+COMPLETE_FILE = "complete"  # the mark of a folder whose files are all there
 
 
 def load_trained(model: nn.Module, folder: str | os.PathLike[str]) -> None:
@@ -26,7 +26,7 @@ def load_trained(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     try:
         state = load_file(Path(folder) / TRAINED_FILE)
         _, unexpected = model.load_state_dict(state, strict=False)
-    except Exception as error:
+    except Exception as error:  # safetensors and torch have several for a damaged file
         raise E2LLMError(
             f"`{folder}` cannot be loaded ({' '.join(str(error).split())[:200]}); delete it "
             "to go on from the checkpoint before."
@@ -44,7 +44,7 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     for path in Path(folder).glob("checkpoint-*"):
         if (path / COMPLETE_FILE).exists():
             found.append(path)
-        elif path.is_dir() and is_main_process():
+        elif path.is_dir() and is_main_process():  # the others would delete it at the same time
             shutil.rmtree(path, ignore_errors=True)
     return str(max(found, key=lambda path: int(path.name.split("-")[-1]))) if found else None
 
@@ -71,6 +71,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 def mark_complete(folder: Path) -> None:
     """Sync a folder's files, then write the mark that says that all are there."""
+    # Without the sync a power cut could leave the mark and lose what it stands for.
     for path in [*folder.iterdir(), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         try:

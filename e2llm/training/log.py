@@ -32,6 +32,7 @@ class Log(TrainerCallback):
     ) -> None:
         """Forget the lines after the checkpoint that training goes on from."""
         self.start_s, self.first_step = time.perf_counter(), state.global_step
+        # What came after the checkpoint is trained anew, and would stand there twice.
         if state.is_world_process_zero and self.file.exists():
             lines = [
                 line
@@ -52,7 +53,7 @@ class Log(TrainerCallback):
         if not state.is_world_process_zero or logs is None:
             return
         seconds = time.perf_counter() - self.start_s
-        done = max(1, state.global_step - self.first_step)
+        done = max(1, state.global_step - self.first_step)  # in this process, not before
         left_s = seconds / done * (state.max_steps - state.global_step)
         with open(self.file, "a", encoding="utf-8") as stream:
             stream.write(
@@ -62,6 +63,7 @@ class Log(TrainerCallback):
             self.say(self._line(state, logs, left_s))
 
     def _line(self, state: Any, logs: dict[str, float], left_s: float) -> str:
+        """Say how far training is, the loss per task and ratio, the pace and the time left."""
         head = f"{self.stage.name} {state.global_step}/{state.max_steps}"
         losses = [
             f"{name.removeprefix('eval_')} {value:.3f}"
@@ -98,7 +100,8 @@ def format_seconds(seconds: float) -> str:
 
 
 def _step_of(line: str) -> int:
+    """Return the step of a line, a very late one where the line was cut short."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError):
-        return 2**62  # a line that was cut short by an interruption
+        return 2**62

@@ -122,8 +122,9 @@ class Mixture(Dataset[Batch]):
         return [batches[int(index)] for index in rng.permutation(len(batches))]
 
     def _batch_sizes(self) -> np.ndarray:
-        """Return how many samples each batch has: as many as the stage says, or as have the
-        positions that it says.
+        """Return how many samples each batch has, (n_batches,).
+
+        They are as many as the stage says, or as have the positions that it says.
         """
         sizes = [
             self.stage.tasks[self.tasks[task]].batch_size or self.stage.batch_size
@@ -141,9 +142,7 @@ class Mixture(Dataset[Batch]):
         return np.array(sizes, int)
 
     def _cost(self, name: str, ratio: int, n_chunks: int) -> float:
-        """Return about how many positions a sample takes; a token that the encoder reads is a
-        fraction of one.
-        """
+        """Return about how many positions a sample takes; an encoder token is a part of one."""
         drawn = self.stage.ratios[ratio]
         samples = [self._sample(name, item, drawn, n_chunks) for item in range(PROBES)]
         costs = (sample.n_positions + ENCODER_COST * sample.n_encoded for sample in samples)

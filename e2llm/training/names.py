@@ -6,8 +6,11 @@ MOST = 8
 
 
 def shown(names: Iterable[str], rest: str) -> str:
-    """Join names with commas; of more than eight the first, how many more there are, and `rest`,
-    which says how to see them.
+    """Join names with commas; of more than eight, the first and how many more there are.
+
+    Args:
+        names: The names.
+        rest: Where the others can be seen, such as "the recipe has them".
     """
     names = list(names)
     first, n_more = ", ".join(names[:MOST]), len(names) - MOST

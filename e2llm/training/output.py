@@ -42,11 +42,11 @@ def check_output(output: Path, recipe: Recipe, resume: bool) -> None:
 def begin_output(output: Path, recipe: Recipe) -> None:
     """Write the recipe into the run's folder, once all that it names has been found."""
     file = output / RECIPE_FILE
-    if file.exists():
+    if file.exists():  # the run goes on
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp")
+        temporary = file.with_suffix(".tmp")  # renamed, so that the file is whole or not there
         temporary.write_text(json.dumps(recipe.as_dict(), indent=1) + "\n", encoding="utf-8")
         temporary.rename(file)
     except OSError as error:

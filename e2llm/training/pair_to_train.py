@@ -22,6 +22,7 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     """Load the pair that a recipe names, with LoRA where it is to be trained."""
     device, dtype = devices.default_device(), precision(recipe)
     model, processor = _open(recipe, dtype)
+    # A part that no stage trains gets no LoRA.
     trains = {part for stage in recipe.stages for part in stage.learning_rates}
     settings = {"encoder": recipe.encoder, "decoder": recipe.decoder}
     settings = {part: own for part, own in settings.items() if part in trains}
@@ -78,7 +79,7 @@ def _attach(model: E2LLMForCausalLM, lora: Mapping[str, PartSettings]) -> PeftMo
     """Put LoRA on some parts of a pair that has none, each with its own rank and scale."""
     ranks = {part: own.rank or RANK for part, own in lora.items()}
     alphas = {part: own.alpha or 2 * ranks[part] for part, own in lora.items()}
-    last = [*lora][-1]
+    last = [*lora][-1]  # PEFT wants one rank and scale for what the patterns do not name
     return attach_lora(
         model,
         rank=ranks[last],

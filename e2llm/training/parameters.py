@@ -28,6 +28,7 @@ def choose_trained(objective: nn.Module, recipe: Recipe, stage: Stage) -> list[s
             and ".original_module." not in name  # PEFT's copy of the adapter as it was
             and (part == "adapter" or part in full or "lora_" in name)
         )
+        # Weights in four bits are whole numbers, which have no gradient.
         parameter.requires_grad_(wanted and parameter.is_floating_point())
         if wanted:
             chosen.append(name)

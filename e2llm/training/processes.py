@@ -35,6 +35,7 @@ def meet_again() -> None:
     store = torch.distributed.TCPStore(
         os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), n_processes, is_master=False
     )
+    # Under a prefix of this start, nothing of the one before is found.
     own = torch.distributed.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     backend = "cuda:nccl,cpu:gloo" if devices.default_device() == "cuda" else "gloo"
     torch.distributed.init_process_group(

@@ -149,10 +149,11 @@ def run_stage(
     remembers = recipe.remember_states and frozen
     base.remembered_states = RememberedStates() if remembers else None
     seed = stage_seed(str(recipe.seed), stage.name)
-    set_seed(seed)
+    set_seed(seed)  # so that a stage does not depend on the ones before
     args = training_arguments(recipe, stage, folder)
     n_batches = stage.steps * stage.accumulation * args.world_size
     n_readers = max(1, args.dataloader_num_workers * args.world_size)
+    # As many batches as all processes read; a loader process of each has pools of its own.
     mixture = Mixture(stage, run.sources, run.processor, n_batches, seed, n_readers=n_readers)
     callbacks: list[TrainerCallback] = [interruption, LastStep(), Log(folder, stage, say)]
     if stage.patience is not None:
@@ -173,7 +174,7 @@ def run_stage(
             f"stage {stage.name!r} ended at step {trainer.state.global_step} of "
             f"{stage.steps}; go on with --resume."
         )
-    if interruption.acted:
+    if interruption.acted:  # the checkpoint that it made is what the stage goes on from
         return
     with writing(folder):
         trainer.save_model(str(folder))
@@ -192,6 +193,7 @@ def _held_out(run: Run, stage: Stage, names: Sequence[str]) -> Mixture:
         name: replace(own, share=float(own.share > 0), batch_size=None)
         for name, own in stage.tasks.items()
     }
+    # Every task at every ratio has as many samples as any other.
     alike = replace(stage, tasks=tasks, ratios=ratios, batch_size=size, batch_positions=None)
     return Mixture(
         alike, run.validation, run.processor, n_batches, VALIDATION_SEED, curriculum=False

@@ -54,9 +54,7 @@ class Teacher:
         return decoder.to(own.device).eval()
 
     def answer(self, document: str, question: str, max_new_tokens: int) -> str | None:
-        """Return the greedy answer to a question about a document, None where the decoder's window
-        does not hold both.
-        """
+        """Return the greedy answer to a question; None where the window does not hold the text."""
         processor, window = self.pair.processor, self.pair.config.decoder_window
         passage, cue = Passage(_NAME, document, 0, len(document), None), answer_cue(processor)
         parts = prompt_parts(question, [(_NAME, 0)], [passage], soft=False, cue=cue)

@@ -40,7 +40,7 @@ def save(objective: Objective, processor: E2LLMProcessor, recipe: Recipe, folder
 
     Where a base was trained in full, every weight is written.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
+    temporary = folder.with_name(f".{folder.name}.tmp")  # renamed when it is whole
     shutil.rmtree(temporary, ignore_errors=True)
     objective.base.config.trained = True
     dtype = getattr(torch, recipe.save_dtype)
@@ -49,6 +49,7 @@ def save(objective: Objective, processor: E2LLMProcessor, recipe: Recipe, folder
             parameter.data = parameter.data.to(dtype)
     model: Any = objective.model
     if isinstance(model, PeftModel) and not objective.base.holds_bases(lora=False):
+        # LoRA beside a base that was trained in full: the base is written, with LoRA in it.
         model = model.merge_and_unload()
     with writing(folder):
         save_pair(model, processor, temporary)

@@ -142,6 +142,7 @@ class StageTrainer(ItemTrainer):
         return grad_norm
 
     def _diverged(self, what: str, value: float, read: str) -> DivergedError:
+        """Return the error that names the samples and the checkpoint to go back to."""
         last = last_checkpoint(self.args.output_dir)
         return DivergedError(
             f"the {what} is {value} at step {self.state.global_step + 1} ({read}); the last "

@@ -27,9 +27,7 @@ def free_port():
 
 
 def together(target, *arguments, n=2):
-    """Run a function in `n` processes with the environment that torchrun sets; return what each
-    returned.
-    """
+    """Run a function in `n` processes as torchrun does; return what each returned."""
     port, queue = free_port(), PROCESSES.Queue()
     processes = [
         PROCESSES.Process(target=_run, args=(queue, rank, n, port, target, arguments))

@@ -111,6 +111,7 @@ def _unpacked(path: str) -> str:
 
 
 def _unpack(path: str, copy: Path) -> None:
+    """Unpack a gzip file; the copy is there when it is whole, or not at all."""
     # A name of its own: several processes may unpack the same file at once.
     temporary = copy.with_name(f".{uuid.uuid4().hex}.tmp")
     try:

@@ -81,7 +81,7 @@ def parse(
     source = str(fields.get("source") or source)
     if kind_of(fields) == "text":
         return TextRecord(name, _text(fields, "text", where), source)
-    context_id = fields.get("context_id")
+    context_id = fields.get("context_id")  # a record that has its context needs no shared one
     if fields.get("context") is None and context_id is not None and document is not None:
         context = document(str(context_id), where)
     else:
@@ -101,6 +101,7 @@ def _text(fields: Mapping[str, Any], field: str, where: str) -> str:
 
 
 def _answers(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Return every right answer: a list of texts, or a text alone."""
     answers = fields.get("answers")
     if not isinstance(answers, list):
         return (_text(fields, "answers", where),)

@@ -47,6 +47,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if type(None) in get_args(hint) and len(arguments) == 1:
         return _convert(arguments[0], value, where)
     if origin is tuple:
+        # One item needs no brackets in YAML.
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(
             _convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(items)
@@ -65,6 +66,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
+    """Convert a number, a word or a truth value."""
     if hint is bool:
         fits = isinstance(value, bool)
     else:  # a word too: YAML 1.1 reads 1e-4 as one

@@ -167,6 +167,7 @@ class Recipe:
         Where a run is written to does not count. A field that an older version did not know counts
         as its default.
         """
+        # The other is built first: what it leaves out then has its default.
         own = dict(flatten(self.as_dict()))
         old = dict(flatten(build(Recipe, dict(other), "recipe").as_dict()))
         keys = [

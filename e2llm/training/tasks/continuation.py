@@ -34,6 +34,7 @@ class Continuation(Task):
         n_before = int(rng.integers(0, n_all - n_compressed))
         start, stop = own[n_before][0], own[n_before + n_compressed - 1][1]
         before, after = text[own[0][0] : start], text[stop : own[-1][1]]
+        # A text that goes on stands outside of any turn of a chat.
         bos, _ = ([], []) if processor.chat_template else processor.turn_ids()
         read = [*bos, *(processor.text_ids(before, begins=True) if before else [])]
         spans = [(a - start, b - start) for a, b in own[n_before : n_before + n_compressed]]

@@ -55,6 +55,7 @@ def ask(
         prompt,
         answer_ids(processor, answer_text(processor, answer), draw),
     )
+    # All that follows the first prompt shares one bound.
     free = draw.max_answer_tokens - len(sample.answer_ids)
     for asked, answered in later:
         begin, (_, end) = processor.later_turn_ids(), processor.turn_ids()

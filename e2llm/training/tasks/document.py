@@ -41,6 +41,7 @@ def draw_document(
             other = others.next()
             assert isinstance(other, QuestionRecord)
             more = other.context[: (draw.n_chunks - n_chunks) * chunker.size]
+            # Another text with the answer would be a second place to find it.
             if answer.casefold() in more.casefold() or not more.strip():
                 break
             texts.insert(int(draw.rng.integers(len(texts) + 1)), more)
@@ -53,11 +54,11 @@ def draw_document(
 def holding(text: str, spans: list[Span], answer: str) -> list[int]:
     """Return the chunks in which the answer stands, or begins."""
     wanted, whole = answer.casefold()[:SHORT], text.casefold()
-    if not wanted or len(whole) != len(text):
+    if not wanted or len(whole) != len(text):  # case folding has moved the offsets
         return []
     places: list[int] = []
     at = whole.find(wanted)
-    while at >= 0 and len(places) < 8:
+    while at >= 0 and len(places) < 8:  # "the" may stand there a thousand times
         places.append(at)
         at = whole.find(wanted, at + 1)
     return [

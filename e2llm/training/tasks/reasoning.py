@@ -46,9 +46,7 @@ class Reasoning(Task):
 
 
 class Expanding(Reasoning):
-    """Answer from soft tokens and the text of one to four chunks: what `expand` does when
-    answering.
-    """
+    """Answer from soft tokens and the text of one to four chunks, as with `expand`."""
 
     name: ClassVar[str] = "expanding"
 

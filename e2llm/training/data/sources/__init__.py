@@ -46,12 +46,14 @@ def open_source(settings: SourceSettings, check: bool = True) -> Source:
 
 
 def _open_path(path: Path, settings: SourceSettings) -> Source:
+    """Open a file of JSON Lines, a folder with one per split, or a folder of documents."""
     if not path.exists():
         raise UserError(
             f"`path` (={str(path)!r}) does not exist; name a file of JSON Lines or a folder."
         )
     if path.is_dir():
         name = settings.name or path.resolve().name
+        # A file of the split comes first: what else lies there may be its documents.
         if file := split_file(path, settings.split):
             return LinesSource(file, name, settings.weight)
         splits = sorted(

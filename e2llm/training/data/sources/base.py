@@ -94,6 +94,7 @@ class Source(ABC):
                 "validation source."
             )
         aside: list[int] = []
+        # The order depends on the seed and the documents' texts, not on where they stand.
         for key in sorted(documents, key=lambda key: digest(f"{seed} {key}")):
             if len(aside) + len(documents[key]) <= fraction * len(self):
                 aside += documents[key]

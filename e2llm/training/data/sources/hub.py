@@ -24,6 +24,7 @@ class HubSource(Source):
         self._where = f"`{settings.dataset}` ({settings.split})"
         ready = find_dataset(settings.dataset)
         self._rows = _load(settings)
+        # Columns that a recipe names have the last word, over those of a ready loader too.
         if ready is not None and settings.columns is None:
             self._read, self._key, self._kind = ready.read, ready.document, "question"
         else:
@@ -59,6 +60,7 @@ class HubSource(Source):
     @cached_property
     def _keys(self) -> Any:
         assert self._key is not None
+        # Reading whole rows, each with its document, would take long.
         return self._rows.select_columns([self._key.split(".")[0]])
 
     def _columns(self, renamed: Mapping[str, str]) -> dict[str, str]:

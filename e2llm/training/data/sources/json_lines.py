@@ -70,7 +70,7 @@ class Documents:
         Raises:
             UserError: The folder has no such document; the message starts with `where`, who asks.
         """
-        text = self._recent.pop(context_id, None)
+        text = self._recent.pop(context_id, None)  # it is put back as the last one used
         if text is None:
             if self._lines is None:
                 raise UserError(
@@ -84,7 +84,7 @@ class Documents:
                 )
             place = self._places[context_id]
             record = parse(self._lines[place], self._lines.where(place), place, SHARED)
-            assert isinstance(record, TextRecord)
+            assert isinstance(record, TextRecord)  # `_places` has seen to it
             text = record.text
         self._recent[context_id] = text
         if len(self._recent) > _RECENT_DOCUMENTS:
@@ -98,6 +98,7 @@ class Documents:
 
     @cached_property
     def _places(self) -> dict[str, int]:
+        """The line of each document by its id."""
         assert self._lines is not None
         places: dict[str, int] = {}
         for place in range(len(self._lines)):
