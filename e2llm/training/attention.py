@@ -106,7 +106,8 @@ def _attend_packed(
     outputs = []
     lengths = cu_seq_lens_q.diff().tolist()  # n_rows numbers
     rows = (states.split(lengths, 2) for states in (query, key, value))
-    for own_query, own_key, own_value in zip(*rows, strict=True):  # (1, heads, length, d_head)
+    # (1, heads, length, d_head), keys and values with fewer heads
+    for own_query, own_key, own_value in zip(*rows, strict=True):
         n_heads, length = own_query.shape[1:3]
         own = (own_query, own_key, own_value)
         if plain and n_heads * length**2 // 2 <= MOST_SCORES:
