@@ -1,4 +1,4 @@
-"""Attention while training: float32 for the encoder on CPUs, row by row where rows are packed."""
+"""Attention while training: the encoder's on CPUs, and that of packed rows."""
 
 from functools import lru_cache
 from typing import Any

@@ -1,4 +1,4 @@
-"""Places dealt out evenly: to tasks and sources by weight, to pools of batches by number."""
+"""Places dealt out evenly: to tasks, to sources, to pools of batches."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The pair that a recipe trains: loaded in its precision, with LoRA where that is trained."""
+"""The pair that a recipe trains, loaded with LoRA in its precision."""
 
 import re
 from collections.abc import Mapping

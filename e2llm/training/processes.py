@@ -1,4 +1,4 @@
-"""The processes of a run: which is the first, and how they meet again after a restart."""
+"""The processes of a run: which is the first, how they meet again."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The states of chunks that a frozen encoder has read, so that each is read once in a stage."""
+"""The states of chunks that a frozen encoder has read once in a stage."""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Time and memory: layers computed again, layers compiled, memory that is kept."""
+"""Time and memory: layers recomputed or compiled, memory that is kept."""
 
 import ctypes
 from typing import Any

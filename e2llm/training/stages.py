@@ -1,6 +1,6 @@
-"""A recipe run stage after stage, each from the best checkpoint of the one before.
+"""A recipe run stage after stage, up to the trained pair (paper section 3.2).
 
-What comes out is the trained pair (paper section 3.2).
+Each stage begins with the best checkpoint of the one before.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The pair that was trained: sharded parameters made whole, and all of it saved."""
+"""The pair that was trained: shards made whole, and all of it saved."""
 
 import importlib
 import shutil

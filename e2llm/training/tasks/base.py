@@ -1,4 +1,4 @@
-"""What a training task is: a record becomes a sample, and a batch of samples a loss."""
+"""What a training task is: it makes samples of records, and their loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

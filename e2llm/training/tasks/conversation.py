@@ -1,4 +1,4 @@
-"""A sample as a conversation: the prompt of `E2LLM.ask`, its answer, further questions."""
+"""A sample as a conversation: the prompt of `E2LLM.ask` and its answers."""
 
 from e2llm.chunking.chunker import Span
 from e2llm.reading.prompt import (

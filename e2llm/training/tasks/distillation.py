@@ -1,4 +1,4 @@
-"""Distillation: the decoder that reads the text teaches the one that reads soft tokens.
+"""Distillation: the decoder that reads text teaches the one that does not.
 
 The loss is the KL divergence on the answers.
 """

@@ -1,4 +1,4 @@
-"""The document of a question: cut around its answer, or set among other documents."""
+"""The document of a question: cut around its answer, or among others."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Lookup: questions that any text answers about itself, such as what follows some words.
+"""Lookup: what stands beside these words? Any text answers that about itself.
 
 A few words of the text say where, and what stands beside them, between them or around them is the
 answer. Restating teaches to read soft tokens in their order; this teaches to read those that

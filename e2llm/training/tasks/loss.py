@@ -1,4 +1,4 @@
-"""The loss of a batch: the likelihood of its answers, and logits nowhere else."""
+"""The loss of a batch: the likelihood of its answers."""
 
 from dataclasses import dataclass
 from typing import Any

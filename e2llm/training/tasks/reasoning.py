@@ -1,4 +1,4 @@
-"""Reasoning: answer a question from the soft tokens of a document (paper section 3.2).
+"""Reasoning: answer a question from soft tokens (paper section 3.2).
 
 Some chunks may also stand as text. They are chosen by word overlap with question and answer, now
 and then without the one that holds the answer, as the ranking at the time of asking may miss it.

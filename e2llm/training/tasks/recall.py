@@ -1,4 +1,4 @@
-"""Recall: say again names, numbers and codes that stand in a long text, letter by letter.
+"""Recall: say again keys that stand in a long text, letter by letter.
 
 Sentences are put into a text, each giving somebody or something a key that nobody can guess, and
 some of the keys are asked for in turn. That is the form of a needle in a haystack, with other

@@ -1,4 +1,4 @@
-"""Understanding: restate a window of chunks from its soft tokens (paper section 3.2)."""
+"""Understanding: restate chunks from their soft tokens (paper section 3.2)."""
 
 from functools import cache
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""A data set that `datasets` loads, from the hub or from a folder, as a source."""
+"""A data set that `datasets` loads, as a source."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""A file of JSON Lines as a source, with the documents that its questions share."""
+"""A file of JSON Lines as a source, and the documents that it shares."""
 
 from functools import cached_property
 from pathlib import Path
