@@ -23,12 +23,15 @@ from pathlib import Path
 import torch
 from read_and_ask import encoder_flops, matmul_flops, where
 
-from e2llm.training import stages
 from e2llm.training.attention import reads_packed
 from e2llm.training.collator import Collator
 from e2llm.training.mixture import Batch, Mixture
 from e2llm.training.objective import Objective
+from e2llm.training.pair_to_train import load
+from e2llm.training.parameters import choose_trained
 from e2llm.training.recipe import Recipe
+from e2llm.training.resources import keep_memory
+from e2llm.training.stages import open_sources
 
 
 def naive_loss(objective: Objective, collated: dict) -> torch.Tensor:
@@ -109,14 +112,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     rate = matmul_flops("bfloat16")
-    stages.keep_memory()  # as `train` does
+    keep_memory()
     recipe = replace(Recipe.read(given.recipe), keep_embedding=0.0)
-    model, processor = stages.load(recipe)
+    model, processor = load(recipe)
     objective = Objective(model, recipe)
     objective.stage = recipe.stages[-1]
-    stages.choose_trained(objective, recipe, objective.stage)
+    choose_trained(objective, recipe, objective.stage)
     objective.train()
-    sources, _ = stages.open_sources(recipe)
+    sources, _ = open_sources(recipe)
     mixture = Mixture(objective.stage, sources, processor, 4096, given.seed, curriculum=False)
     batches = [mixture[index] for index in range(given.batches)]
     packed, padded = Collator(processor, reads_packed(objective.base.decoder)), Collator(processor)

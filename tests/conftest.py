@@ -1,6 +1,8 @@
 """Fixtures that every test may use: tiny folders of base models and pairs made from them."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests never ask a network, and two workers on two cores want one thread each.
@@ -56,3 +58,13 @@ def trained_pair(make_pair) -> E2LLM:
     changed.
     """
     return make_pair(trained=True)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let an interrupt reach the test: in the background of a shell without job control, as with
+    `nohup make test &`, processes start out ignoring it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -92,7 +92,7 @@ def fit(
     from e2llm.methods.fitting.trainable import TrainableMethod
     from e2llm.methods.fitting.trainer import FitSettings
     from e2llm.methods.fitting.trainer import fit as run
-    from e2llm.training.trainer import is_main_process
+    from e2llm.training.processes import is_main_process
 
     check_choice("METHOD", method.partition(":")[0], trainable_names())
     settings = FitSettings(

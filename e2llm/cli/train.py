@@ -33,9 +33,9 @@ def train(
     from dataclasses import replace
 
     options.quiet()
+    from e2llm.training.processes import is_main_process
     from e2llm.training.recipe import Recipe
     from e2llm.training.stages import train as run
-    from e2llm.training.trainer import is_main_process
 
     read = Recipe.read(recipe)
     if output is not None:

@@ -19,10 +19,10 @@ from e2llm.evaluation.cells import main_score, of_benchmark, ordered, score_of
 from e2llm.evaluation.results import read_results
 from e2llm.evaluation.variations import ABLATIONS
 from e2llm.pair import E2LLM
-from e2llm.training.curves import read_log
+from e2llm.training.log import LOG_FILE, read_log
+from e2llm.training.output import PAIR_FOLDER, RECIPE_FILE, stage_folder
 from e2llm.training.recipe import Recipe
-from e2llm.training.stages import PAIR_FOLDER, RECIPE_FILE, stage_folder, train
-from e2llm.training.trainer import LOG_FILE
+from e2llm.training.stages import train
 
 # Of every figure and table of the ablations: what comes beside the pair under test. Without them
 # there is no retention.

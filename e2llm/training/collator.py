@@ -1,4 +1,4 @@
-"""Put a batch of samples into tensors: packed into one row without padding, or padded.
+"""A batch of samples as tensors: packed into one row without padding, or padded.
 
 Padded rows are padded at their end and have no attention mask: under causal attention no position
 that counts sees the padding, and attention kernels skip half of their work where the mask is the
@@ -18,7 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 from e2llm.model.processing import E2LLMProcessor
 from e2llm.model.rows import pad_rows
 from e2llm.training.mixture import Batch
-from e2llm.training.tasks.base import Sample, stack_targets
+from e2llm.training.tasks.alignment import stack_targets
+from e2llm.training.tasks.base import Sample
 
 
 @dataclass(frozen=True)
@@ -41,44 +42,34 @@ class Collator:
     packs: bool = False
 
     def __call__(self, batches: list[Batch]) -> dict[str, Any]:
-        """Return the tensors of the one batch that the loader asks for at a time, with its task,
-        ratio and the names of its samples.
-        """
+        """Return the tensors of one batch, with its task, ratio and the names of its samples."""
         (batch,) = batches
         samples = batch.samples
         inputs: dict[str, Any] = {
             "task": batch.task,
             "ratio": batch.ratio,
             "names": [sample.name for sample in samples],
-        }
-        inputs |= {
             "n_positions": sum(sample.n_positions for sample in samples),
-            "n_samples": torch.tensor(len(samples)),
+            "n_samples": torch.tensor(len(samples)),  # ()
         }
         inputs |= self._chunks(samples)
         if samples[0].targets is not None:
-            return inputs | {
-                "targets": stack_targets(
-                    [own for sample in samples for own in sample.targets or []]
-                )
-            }
-        inputs |= self._texts(
-            [[(sample.prompt_ids, sample.answer_ids), *sample.turns] for sample in samples], ""
-        )
+            targets = [own for sample in samples for own in sample.targets or []]
+            return inputs | {"targets": stack_targets(targets)}
+        read = [[(sample.prompt_ids, sample.answer_ids), *sample.turns] for sample in samples]
+        inputs |= self._texts(read, "")
         if all(sample.teacher_ids is not None for sample in samples):
-            inputs |= self._texts(
-                [
-                    [(sample.teacher_ids or [], sample.answer_ids), *sample.turns]
-                    for sample in samples
-                ],
-                "teacher_",
-            )
+            taught = [
+                [(sample.teacher_ids or [], sample.answer_ids), *sample.turns] for sample in samples
+            ]
+            inputs |= self._texts(taught, "teacher_")
         return inputs
 
     def _texts(
         self, conversations: list[list[tuple[list[int], list[int]]]], prefix: str
     ) -> dict[str, Tensor]:
-        rows = []
+        """Pack or pad conversations, each a list of prompts with their answers."""
+        rows = []  # of every conversation ids and labels, (2, length)
         for turns in conversations:
             ids = [token for prompt, answer in turns for token in (*prompt, *answer)]
             labels = [
@@ -86,15 +77,17 @@ class Collator:
             ]
             rows.append(torch.tensor([ids, labels]))
         if self.packs:
-            lengths = torch.tensor([row.shape[1] for row in rows])
-            tensors = dict(zip(("input_ids", "labels"), torch.cat(rows, 1)[:, None], strict=True))
-            tensors["position_ids"] = torch.cat([torch.arange(int(length)) for length in lengths])[
-                None
-            ]
-            tensors["cu_seq_lens_q"] = F.pad(lengths.cumsum(0), (1, 0)).int()
+            lengths = [row.shape[1] for row in rows]
+            packed = torch.cat(rows, 1)[:, None]  # (2, 1, seq)
+            tensors = dict(zip(("input_ids", "labels"), packed, strict=True))
+            # Positions begin anew with every conversation.
+            tensors["position_ids"] = torch.cat([*map(torch.arange, lengths)])[None]  # (1, seq)
+            starts = F.pad(torch.tensor(lengths).cumsum(0), (1, 0))  # (n_samples + 1,)
+            tensors["cu_seq_lens_q"] = starts.int()
         else:
             paddings = {"input_ids": self.processor.tokenizer.pad_token_id or 0, "labels": -100}
-            columns = zip(*rows, strict=True)
+            columns = zip(*rows, strict=True)  # all ids, then all labels
+            # (batch, seq)
             tensors = {
                 name: pad_sequence(list(column), batch_first=True, padding_value=padding)
                 for (name, padding), column in zip(paddings.items(), columns, strict=True)
@@ -102,13 +95,13 @@ class Collator:
         return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
     def _chunks(self, samples: list[Sample]) -> dict[str, Tensor]:
-        """Pad the encoder's inputs; a batch without any gets one that feeds no soft token, so that
-        every process has the same graph.
+        """Pad the encoder's inputs, (batch, n_chunks, chunk_len).
+
+        A batch without any gets one that feeds no soft token, so that every process has the same
+        graph.
         """
-        rows, soft_ids = (
-            [sample.rows for sample in samples],
-            [sample.soft_ids for sample in samples],
-        )
+        rows = [sample.rows for sample in samples]
+        soft_ids = [sample.soft_ids for sample in samples]
         if self.packs:
             rows, soft_ids = [list(chain(*rows))], [_number(soft_ids)]
         inputs = pad_rows(rows, soft_ids, self.processor.encoder_tokenizer.pad_token_id or 0)
@@ -118,9 +111,7 @@ class Collator:
 
 
 def _number(samples: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """Number the soft tokens of samples that become one document, those of each after those of the
-    samples before.
-    """
+    """Number the soft tokens of samples that become one document, sample after sample."""
     result, n_before = [], 0
     for rows in samples:
         result += [np.where(row >= 0, row + n_before, -1) for row in rows]

@@ -1,5 +1,6 @@
-"""The whole of what is differentiated, as one module, so that any wrapper (DDP, FSDP, DeepSpeed)
-sees a single forward pass.
+"""The whole of what is differentiated, as one module.
+
+Any wrapper (DDP, FSDP, DeepSpeed) then sees a single forward pass.
 """
 
 import copy
@@ -55,8 +56,9 @@ class Objective(nn.Module):
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     def forward(self, task: str, labels: Tensor | None = None, **inputs: Any) -> dict[str, Tensor]:
-        """Return `loss` to differentiate, and `total` over `n_items` to report, in the units of the
-        task.
+        """Return `loss` to differentiate, and `total` over `n_items` to report, all of shape ().
+
+        The latter are in the units of the task.
         """
         tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
         if labels is not None:
@@ -80,29 +82,29 @@ class Objective(nn.Module):
         for name, module in self.named_modules():
             if isinstance(module, nn.Dropout) and "lora_dropout" not in name:
                 module.p = 0.0
-            if isinstance(
-                getattr(module, "attention_dropout", None), float
-            ):  # which most decoders hand to the attention function
+            # Most decoders hand this number to the attention function.
+            if isinstance(getattr(module, "attention_dropout", None), float):
                 module.attention_dropout = 0.0
         return self
 
     def _remember(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        self._states = output.last_hidden_state
+        self._states = output.last_hidden_state  # (n_rows, chunk_len, d_enc)
 
     def _embedding_drift(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return 1 - cosine between the sentence embedding and the untouched encoder's, averaged
-        over some of the chunks.
+        """Return 1 - cosine between the sentence embedding and the untouched encoder's.
+
+        It is averaged over some of the chunks.
         """
-        real = inputs["chunk_attention_mask"].any(-1)
-        ids, mask = (
+        real = inputs["chunk_attention_mask"].any(-1)  # (batch, n_chunks)
+        ids, mask = (  # (n_rows, chunk_len)
             inputs[name][real][:DRIFT_CHUNKS]
             for name in ("chunk_input_ids", "chunk_attention_mask")
         )
         (untouched,) = self._untouched
-        with torch.no_grad():
+        with torch.no_grad():  # (n_rows, chunk_len, d_enc)
             wanted = untouched.to(ids.device)(input_ids=ids, attention_mask=mask).last_hidden_state
         assert self._states is not None
-        own, wanted = (
+        own, wanted = (  # (n_rows, d_enc)
             masked_mean(states.float(), mask.bool())
             for states in (self._states[:DRIFT_CHUNKS], wanted)
         )
@@ -132,7 +134,7 @@ class _Reader:
         ]
         with self._objective.model.disable_adapter():
             yield
-        # PEFT lets gradients reach all LoRA when it is on again, also of what the stage does not
+        # When LoRA is on again, PEFT lets gradients reach all of it, also what the stage does not
         # train.
         self._objective.requires_grad_(False)
         for parameter in trained:

@@ -1,26 +1,79 @@
-"""Let a decoder that reads the text write the answers that training then follows: distillation by
-written answers.
+"""Answers that a decoder writes which reads the text, for training to follow.
 
-The other form, the divergence from the teacher's every token, is the task `distillation`; this one
-needs no teacher while training, and any source of questions, answered or not, becomes one that
-answers as the decoder would.
+That is distillation by written answers. The other form, the divergence from the teacher's every
+token, is the task `distillation`; this one needs no teacher while training, and any source of
+questions, answered or not, becomes one that answers as the decoder would.
 """
 
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
-from e2llm.errors import UserError, WindowError
-from e2llm.methods.base import Method, Reading
-from e2llm.methods.bounds.full_text import BaseFullText
+import torch
+from transformers import PreTrainedModel
+
+from e2llm.engines import Generation, Sampling
+from e2llm.engines.transformers import TransformersEngine
+from e2llm.errors import E2LLMError, UserError
+from e2llm.model import bases
 from e2llm.pair import E2LLM
+from e2llm.reading.prompt import Passage, answer_cue, prompt_parts
 from e2llm.training.data.records import QuestionRecord
 from e2llm.training.data.sources import Source
 
+_NAME = "document"
+
+
+class Teacher:
+    """The decoder that a pair names, as it was before training, which reads documents as text.
+
+    Args:
+        pair: Whose decoder, tokenizer and prompt it uses.
+
+    Raises:
+        E2LLMError: The pair does not name its decoder.
+    """
+
+    def __init__(self, pair: E2LLM) -> None:
+        if pair.config.decoder_name is None:
+            raise E2LLMError(
+                "the pair does not name its decoder, only holds its weights; compare with a "
+                "pair that `e2llm pair` made."
+            )
+        self.pair = pair
+        self._document: str | None = None
+        self._engine: TransformersEngine | None = None
+
+    @cached_property
+    def decoder(self) -> PreTrainedModel:
+        """The decoder without LoRA."""
+        config, own = self.pair.config, self.pair.base.decoder
+        name, revision = str(config.decoder_name), config.decoder_revision
+        decoder = bases.load_decoder(name, revision=revision, dtype=own.dtype)
+        return decoder.to(own.device).eval()
+
+    def answer(self, document: str, question: str, max_new_tokens: int) -> str | None:
+        """Return the greedy answer to a question; None where the window does not hold the text."""
+        processor, window = self.pair.processor, self.pair.config.decoder_window
+        passage, cue = Passage(_NAME, document, 0, len(document), None), answer_cue(processor)
+        parts = prompt_parts(question, [(_NAME, 0)], [passage], soft=False, cue=cue)
+        ids = processor.prompt_ids(parts)
+        if window is not None and len(ids) + max_new_tokens > window:
+            return None
+        if self._engine is None or document != self._document:
+            # An engine keeps what it has read of one document for the next question about it.
+            self._engine = TransformersEngine(self.decoder, processor.tokenizer)
+            self._document = document
+        with torch.inference_mode():
+            table = self.decoder.get_input_embeddings()
+            embeddings = table(torch.tensor(ids, device=self.decoder.device))  # (seq, d_dec)
+        pieces = self._engine.stream(embeddings, Sampling(max_new_tokens), Generation())
+        return "".join(pieces).strip()
+
 
 def teach(pair: E2LLM, source: Source, path: Path, max_new_tokens: int) -> Iterator[str]:
-    """Add a source's records to a .jsonl file, answered by the pair's decoder as it was before
-    training, which reads the document as text.
+    """Add a source's records to a .jsonl file, answered by the pair's teacher.
 
     Records that the file holds already are kept, and a line that an interruption cut is taken away,
     so that the work goes on where it stopped.
@@ -37,11 +90,9 @@ def teach(pair: E2LLM, source: Source, path: Path, max_new_tokens: int) -> Itera
 
     Raises:
         UserError: The source holds texts without questions, or the file no records.
+        E2LLMError: The pair does not name its decoder.
     """
-    done = _done(path)
-    method: Method = BaseFullText(pair)
-    reading: Reading | None = None
-    document = None
+    done, teacher = _done(path), Teacher(pair)
     with open(path, "a", encoding="utf-8") as file:
         for index in range(len(source)):
             record = source[index]
@@ -53,15 +104,9 @@ def teach(pair: E2LLM, source: Source, path: Path, max_new_tokens: int) -> Itera
             if (record.id, record.question) in done:
                 yield "kept"
                 continue
-            try:
-                if reading is None or document != record.context:
-                    reading, document = method.read(record.context), record.context
-                answer = method.answer(reading, record.question, max_new_tokens).text
-            except WindowError:
-                yield "too long"
-                continue
+            answer = teacher.answer(record.context, record.question, max_new_tokens)
             if not answer:
-                yield "no answer"
+                yield "too long" if answer is None else "no answer"
                 continue
             fields = {
                 "id": record.id,
@@ -76,9 +121,7 @@ def teach(pair: E2LLM, source: Source, path: Path, max_new_tokens: int) -> Itera
 
 
 def _done(path: Path) -> set[tuple[str, str]]:
-    """Return id and question of the records of a file, from which a last line without an end is
-    taken.
-    """
+    """Return id and question of a file's records, and take away a last line without an end."""
     if not path.exists():
         return set()
     whole, end, _ = path.read_bytes().rpartition(b"\n")

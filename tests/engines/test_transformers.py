@@ -181,6 +181,7 @@ def test_a_checkpoints_own_generation_configuration_does_not_steer_the_engine(
     )
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_stops_a_long_prompt_between_two_layers(pair, engine, prompts):
     """The reader is interrupted while the first layer works: the second never starts."""
     layers, seen = pair.model.decoder.model.layers, []

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from e2llm.errors import MissingPackageError
-from e2llm.training.curves import CURVES_FILE, plot, read_log
+from e2llm.training.curves import CURVES_FILE, plot
+from e2llm.training.log import read_log
 
 LINES = [
     {"step": 1, "stage": "read", "loss": 2.0, "reasoning": 2.0, "reasoning@4": 2.0},

@@ -1,95 +1,18 @@
 """Batches: what is dealt to them, in which order, and how little of them is padding."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
 from e2llm.errors import UserError
-from e2llm.training.data.records import TextRecord
-from e2llm.training.data.sources import Source, SourceSettings, open_source
-from e2llm.training.mixture import (
-    POOL_BATCHES,
-    POOL_SAMPLES,
-    RATIO_RUN,
-    Mixture,
-    SameSource,
-    cut_by_length,
-    deal_pools,
-    stage_seed,
-)
-from e2llm.training.recipe import Stage, build
+from e2llm.training.data.sources import SourceSettings, open_source
+from e2llm.training.deal import stage_seed
+from e2llm.training.mixture import POOL_BATCHES, POOL_SAMPLES, RATIO_RUN, cut_by_length
 from e2llm.training.tasks import Sample
 from tests.training import writing
-
-
-@dataclass
-class Counted(Source):
-    """A source that says which of its records are read."""
-
-    whole: Source
-    name: str = ""
-    weight: float = 1.0
-
-    def __post_init__(self):
-        self.name = self.name or self.whole.name
-        self.read: list[int] = []
-
-    @property
-    def kind(self):
-        return self.whole.kind
-
-    def __len__(self):
-        return len(self.whole)
-
-    def _record(self, index):
-        self.read.append(index)
-        return self.whole[index]
-
-
-class Texts(Source):
-    """Texts in memory."""
-
-    name, weight, kind = "texts", 1.0, "text"
-
-    def __init__(self, texts):
-        self.texts = texts
-
-    def __len__(self):
-        return len(self.texts)
-
-    def _record(self, index):
-        return TextRecord(str(index), self.texts[index], "texts")
-
-
-@pytest.fixture
-def make_mixture(pair, sources):
-    def make(n_batches=20, seed=0, own=None, curriculum=True, n_readers=1, **changes):
-        return Mixture(
-            build(Stage, writing.stage(**changes), "stage"),
-            own or sources,
-            pair.processor,
-            n_batches,
-            seed,
-            curriculum,
-            n_readers,
-        )
-
-    return make
-
-
-def ids_of(batch):
-    return (
-        batch.task,
-        batch.ratio,
-        [(sample.name, sample.prompt_ids, sample.answer_ids) for sample in batch.samples],
-    )
-
-
-def all_of(mixture):
-    return [ids_of(mixture[index]) for index in range(len(mixture))]
+from tests.training.mixtures import Counted, Texts, all_of, ids_of
 
 
 def test_a_batch_is_a_function_of_the_seed_and_its_index(make_mixture):
@@ -157,64 +80,6 @@ def test_a_ratio_named_twice_is_drawn_twice_as_often(make_mixture):
         )
     )
     assert (counts[2], counts[4], counts["chunk"]) == (15, 30, 15)
-
-
-def test_sources_are_drawn_from_by_their_weights(make_mixture, sources):
-    counted = [
-        replace(Counted(sources[0]), name="light", weight=1.0),
-        replace(Counted(sources[0]), name="heavy", weight=3.0),
-    ]
-    all_of(make_mixture(100, own=counted, tasks={"understanding": {}}, batch_size=1))
-    assert abs(len(counted[1].read) - 75) <= 2
-    assert abs(len(counted[0].read) - 25) <= 2
-
-
-def test_every_record_of_a_source_is_read_once_before_any_is_read_again(make_mixture, sources):
-    counted = Counted(sources[0])
-    n_epochs = 3
-    all_of(
-        make_mixture(
-            n_epochs * len(counted) // 2, own=[counted], tasks={"understanding": {}}, batch_size=2
-        )
-    )
-    assert set(Counter(counted.read).values()) == {n_epochs}
-
-
-def test_records_are_read_in_epochs_each_in_an_order_of_its_own(make_mixture, sources):
-    mixture = make_mixture(own=[sources[0]], tasks={"understanding": {}})
-    dealt = [
-        mixture.sources["understanding"].record(ordinal)[1]
-        for ordinal in range(2 * len(sources[0]))
-    ]
-    first, second = dealt[: len(sources[0])], dealt[len(sources[0]) :]
-    assert sorted(first) == sorted(second) == list(range(len(sources[0])))
-    assert first != second
-
-
-def test_records_that_are_dealt_late_are_those_that_would_have_been_dealt_in_order(
-    make_mixture, sources
-):
-    counted = [replace(Counted(sources[0]), name=str(i), weight=i + 0.5) for i in range(3)]
-    late, early = (
-        make_mixture(own=counted, tasks={"understanding": {}}).sources["understanding"]
-        for _ in range(2)
-    )
-    late.record(9000)
-    for ordinal in (0, 4095, 4096, 8191, 8192, 9000):
-        (a, i), (b, j) = early.record(ordinal), late.record(ordinal)
-        assert (a.name, i) == (b.name, j), ordinal
-
-
-def test_other_records_about_the_same_document_leave_out_the_record_itself(tmp_path):
-    records = writing.questions(6)
-    for record in records[:4]:
-        record["context"] = records[0]["context"]
-    source = open_source(
-        SourceSettings(path=str(writing.write_lines(tmp_path / "hall.jsonl", records)))
-    )
-    about = SameSource(source, 2, np.random.default_rng(0)).about()
-    assert [record.id for record in about] == ["q0", "q1", "q3"]
-    assert SameSource(source, 5, np.random.default_rng(0)).about() == []
 
 
 def test_the_curriculum_grows_from_the_fewest_to_the_most_chunks(make_mixture):
@@ -288,20 +153,6 @@ def test_where_batches_are_large_a_ratio_lasts_for_some_batches_of_a_task(make_m
     assert set(own[: 3 * RATIO_RUN]) == {0, 1, 2}
 
 
-def test_no_record_is_read_twice_before_all_are_though_batches_differ_in_size(
-    make_mixture, sources
-):
-    counted = Counted(sources[0])
-    mixture = make_mixture(
-        12, own=[counted], batch_positions=300, ratios=[1, 16], tasks={"understanding": {}}
-    )
-    counted.read.clear()  # of the samples that tell their length
-    all_of(mixture)
-    counts = Counter(counted.read)
-    assert len(counts) == min(len(counted), len(counted.read))
-    assert max(counts.values()) - min(counts.values()) <= 1
-
-
 def test_how_many_chunks_documents_have_is_drawn_for_the_samples_of_a_batch_together(make_mixture):
     long = Texts([writing.prose(seed, 120) for seed in range(8)])
     mixture = make_mixture(
@@ -314,21 +165,6 @@ def test_how_many_chunks_documents_have_is_drawn_for_the_samples_of_a_batch_toge
     )
     assert set(numbers) == set(range(1, 7))
     assert all(n_samples % 5 == 0 for n_samples in numbers.values())
-
-
-@pytest.mark.parametrize(
-    ("n_batches", "pool_batches", "n_readers"),
-    [(1, 4, 1), (10, 4, 1), (24, 4, 3), (31, 4, 3), (2, 4, 3), (0, 4, 2)],
-)
-def test_readers_that_take_turns_have_pools_of_their_own(n_batches, pool_batches, n_readers):
-    pools, places = deal_pools(n_batches, pool_batches, n_readers)
-    readers: dict[int, set[int]] = {}
-    for index, (pool, _) in enumerate(places):
-        readers.setdefault(int(pool), set()).add(index % n_readers)
-    assert all(len(own) == 1 for own in readers.values())
-    assert [first for first, _ in pools] == [0, *(last for _, last in pools[:-1])][: len(pools)]
-    assert all(0 < last - first <= pool_batches for first, last in pools)
-    assert sorted(pools[pool][0] + place for pool, place in places) == list(range(n_batches))
 
 
 def test_loader_processes_give_every_batch_once(make_mixture):
@@ -391,22 +227,7 @@ def test_cutting_by_length_keeps_every_sample_and_leaves_no_batch_empty():
         )
 
 
-def test_a_source_that_a_task_names_must_be_there(make_mixture):
-    with pytest.raises(
-        UserError,
-        match=r"`tasks.reasoning.sources` names 'hal', and the sources are texts, questions",
-    ):
-        make_mixture(tasks={"reasoning": {"sources": ["hal"]}})
-
-
-def test_a_task_without_records_of_its_kind_is_refused(make_mixture, sources):
-    with pytest.raises(UserError, match="reads question records, and no source has any"):
-        make_mixture(own=sources[:1], tasks={"reasoning": {}})
-
-
 def test_records_that_give_no_sample_are_refused_after_a_while(make_mixture, tmp_path):
-    from e2llm.training.data import SourceSettings, open_source
-
     path = writing.write_lines(
         tmp_path / "short.jsonl", [{"id": str(i), "text": "One chunk."} for i in range(5)]
     )

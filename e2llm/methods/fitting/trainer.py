@@ -32,22 +32,17 @@ from e2llm.methods.fitting.trainable import (
     load_weights,
 )
 from e2llm.model.digest import digest_weights
+from e2llm.training.checkpoints import last_checkpoint, writing
 from e2llm.training.data.records import QuestionRecord
 from e2llm.training.data.sources import Source
-from e2llm.training.mixture import SameSource, WeightedSources, stage_seed
-from e2llm.training.stages import VALIDATION_SEED, interruptible
+from e2llm.training.deal import VALIDATION_SEED, stage_seed
+from e2llm.training.interruption import interruptible
+from e2llm.training.log import LOG_FILE, format_seconds
+from e2llm.training.processes import is_main_process
 from e2llm.training.tasks.base import Draw, one_of, text_of
-from e2llm.training.tasks.reasoning import draw_document
-from e2llm.training.trainer import (
-    LOG_FILE,
-    DivergedError,
-    ItemTrainer,
-    LastStep,
-    format_seconds,
-    is_main_process,
-    last_checkpoint,
-    writing,
-)
+from e2llm.training.tasks.document import draw_document
+from e2llm.training.trainer import DivergedError, ItemTrainer, LastStep
+from e2llm.training.weighted_sources import SameSource, WeightedSources
 
 RUN_FILE = "fit.json"
 # Records that do not fit the method's window are passed over, this many in a row.

@@ -1,7 +1,4 @@
-"""The data side of training: where records come from, and what one looks like.
-
-Nothing here imports torch.
-"""
+"""Where training records come from, and what one looks like; no torch."""
 
 from e2llm.training.data.datasets import DATASETS, NamedDataset
 from e2llm.training.data.records import QuestionRecord, Record, TextRecord

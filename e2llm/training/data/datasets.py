@@ -1,5 +1,4 @@
-"""Ready loaders of the public data sets that the paper trains and measures on, and of three common
-ones beside them.
+"""Ready loaders of public data sets: the paper's, and three common ones.
 
 Each names a data set on the hub that `datasets` loads without running a script (it runs none since
 version 4), and a small function from one of its rows to the fields of a record. To add one, write
@@ -40,12 +39,13 @@ class NamedDataset:
 
 
 def pick(row: Row, path: str) -> Any:
-    """Return what stands under a dotted path; on the way through a list, what stands there in each
-    of its items.
+    """Return what stands under a dotted path; of a list on the way, in each of its items.
 
     Example:
-        >>> pick({"answers": {"text": ["Bo"]}}, "answers.text"), pick({"answers": [{"text": "Bo"}]}, "answers.text")
-        (['Bo'], ['Bo'])
+        >>> pick({"answers": {"text": ["Bo"]}}, "answers.text")
+        ['Bo']
+        >>> pick({"answers": [{"text": "Bo"}]}, "answers.text")
+        ['Bo']
     """
     value: Any = row
     for name in path.split("."):
@@ -75,9 +75,7 @@ def read_govreport(row: Row) -> dict[str, Any]:
 
 
 def read_quality(row: Row) -> dict[str, Any]:
-    """Multiple choice as writing: the options stand in the question, and the right one's words are
-    the answer.
-    """
+    """Multiple choice as writing: the question holds the options, the answer is the right one."""
     options = [option.strip() for option in row["options"]]
     listed = "\n".join(
         f"({letter}) {option}" for letter, option in zip(_LETTERS, options, strict=False)
@@ -108,9 +106,7 @@ def _read_narrativeqa(row: Row, context: str) -> dict[str, Any]:
 
 
 def read_triviaqa(row: Row) -> dict[str, Any]:
-    """The pages of the entities and the pages found on the web, one after the other; the answer's
-    usual form comes first.
-    """
+    """Pages of the entities, then pages of the web; the answer's usual form comes first."""
     pages = [*row["entity_pages"]["wiki_context"], *row["search_results"]["search_context"]]
     answers = dict.fromkeys([row["answer"]["value"], *row["answer"]["aliases"]])
     return {

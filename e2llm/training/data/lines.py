@@ -1,8 +1,7 @@
-"""A JSON Lines file, plain or gzip, as objects that are read one by one: only the places of its
-lines are kept in memory.
+"""A file of JSON Lines, plain or gzip, whose objects are read one by one.
 
-A gzip file cannot be entered in the middle, so it is unpacked once into `$E2LLM_HOME/data`, under
-the digest of what it holds.
+Only the places of its lines are kept in memory. A gzip file cannot be entered in the middle, so it
+is unpacked once into `$E2LLM_HOME/data`, under the digest of what it holds.
 """
 
 import codecs
@@ -112,9 +111,9 @@ def _unpacked(path: str) -> str:
 
 
 def _unpack(path: str, copy: Path) -> None:
-    temporary = copy.with_name(
-        f".{uuid.uuid4().hex}.tmp"
-    )  # several processes may unpack the same file at once
+    """Unpack a gzip file; the copy is there when it is whole, or not at all."""
+    # A name of its own: several processes may unpack the same file at once.
+    temporary = copy.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with gzip.open(path) as packed, open(temporary, "xb") as plain:

@@ -1,9 +1,9 @@
-"""What training reads, one record at a time: a text, or a question about a document with its
-answers.
+"""What training reads: texts, and questions about a document with their answers.
 
-A record comes as a JSON object of one of two forms: `{"id", "text", "source"}`, or `{"id",
-"context", "question", "answers", "source"}`, in which `context` may be null and `context_id` name a
-document that many questions share. `id` and `source` may be left out; other fields are ignored.
+A record comes as a JSON object of one of two forms: `{"id", "text", "source"}`, or
+`{"id", "context", "question", "answers", "source"}`, in which `context` may be null and
+`context_id` name a document that many questions share. `id` and `source` may be left out; other
+fields are ignored.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ from typing import Any
 
 from e2llm.checks import check_text
 from e2llm.errors import UserError
+from e2llm.training.names import shown
 
 # Every field that a record is made of, in either form.
 FIELDS = ("id", "text", "context", "context_id", "question", "answers", "source")
@@ -37,7 +38,7 @@ class QuestionRecord:
     """A question about a document, and every answer that is right.
 
     Example:
-        >>> QuestionRecord("1", context="Ann met Bo.", question="Whom did Ann meet?", answers=("Bo",), source="town").answers
+        >>> QuestionRecord("1", "Ann met Bo.", "Whom did Ann meet?", ("Bo",), "town").answers
         ('Bo',)
     """
 
@@ -80,7 +81,7 @@ def parse(
     source = str(fields.get("source") or source)
     if kind_of(fields) == "text":
         return TextRecord(name, _text(fields, "text", where), source)
-    context_id = fields.get("context_id")
+    context_id = fields.get("context_id")  # a record that has its context needs no shared one
     if fields.get("context") is None and context_id is not None and document is not None:
         context = document(str(context_id), where)
     else:
@@ -94,12 +95,13 @@ def _text(fields: Mapping[str, Any], field: str, where: str) -> str:
     if fields.get(field) is None:
         raise UserError(
             f"{where}: `{field}` is missing, and the fields there are "
-            f"{', '.join(fields) or 'none'}; {_WAY_OUT}."
+            f"{shown(fields, 'the record has them') or 'none'}; {_WAY_OUT}."
         )
     return _filled(fields[field], field, where)
 
 
 def _answers(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Return every right answer: a list of texts, or a text alone."""
     answers = fields.get("answers")
     if not isinstance(answers, list):
         return (_text(fields, "answers", where),)

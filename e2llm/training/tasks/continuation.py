@@ -1,8 +1,8 @@
-"""Continuation: prefix language modelling, the paper's proposal for continued pretraining (section
-5).
+"""Continuation: go on with a text that is compressed in part (paper section 5).
 
-Of L chunks, l stand as soft tokens and the loss is on the text that follows them. The soft tokens
-stand anywhere: text may come before them.
+It is prefix language modelling, the paper's proposal for continued pretraining. Of L chunks, l
+stand as soft tokens and the loss is on the text that follows them. The soft tokens stand anywhere:
+text may come before them.
 """
 
 from typing import ClassVar
@@ -19,8 +19,9 @@ class Continuation(Task):
     kind: ClassVar[str] = "text"
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
-        """Return a sample: text, soft tokens of l chunks, and the following text as the answer; l
-        is drawn at random.
+        """Return a sample: text, soft tokens of l chunks, the following text as the answer.
+
+        l is drawn at random.
         """
         processor, rng, text = draw.processor, draw.rng, text_of(record)
         spans = make_spans(text, processor.chunker)
@@ -33,6 +34,7 @@ class Continuation(Task):
         n_before = int(rng.integers(0, n_all - n_compressed))
         start, stop = own[n_before][0], own[n_before + n_compressed - 1][1]
         before, after = text[own[0][0] : start], text[stop : own[-1][1]]
+        # A text that goes on stands outside of any turn of a chat.
         bos, _ = ([], []) if processor.chat_template else processor.turn_ids()
         read = [*bos, *(processor.text_ids(before, begins=True) if before else [])]
         spans = [(a - start, b - start) for a, b in own[n_before : n_before + n_compressed]]

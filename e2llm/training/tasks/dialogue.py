@@ -1,12 +1,15 @@
-"""Dialogue: several questions about one document in one conversation, so that a document that was
-read once teaches more than one answer.
+"""Dialogue: several questions about one document in one conversation.
+
+A document that was read once so teaches more than one answer.
 """
 
 from typing import ClassVar
 
 from e2llm.training.data.records import QuestionRecord, Record
 from e2llm.training.tasks.base import Draw, Others, Sample, Task, one_of
-from e2llm.training.tasks.reasoning import Expanding, ask, draw_document, holding
+from e2llm.training.tasks.conversation import ask
+from e2llm.training.tasks.document import draw_document, holding
+from e2llm.training.tasks.reasoning import Expanding
 
 # Most questions about one document.
 QUESTIONS = 6
@@ -21,13 +24,11 @@ class Dialogue(Task):
     kind: ClassVar[str] = "question"
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
-        """Return a sample: the record's question, and others whose answers stand in the same
-        document.
-        """
+        """Return a sample: the record's question, and others that the same document answers."""
         assert isinstance(record, QuestionRecord)
         first = one_of(draw.rng, record.answers)
         text, spans, held = draw_document(record, first, draw, others)
-        whole = record.context in text
+        whole, context = record.context in text, record.context.casefold()
         questions = [(record.question, first)]
         about = others.about()
         for place in draw.rng.permutation(len(about)):
@@ -38,16 +39,11 @@ class Dialogue(Task):
             answer = one_of(draw.rng, other.answers)
             # An answer that stands in the whole document once is known to be answered by the part
             # that holds it.
-            if whole or (
-                holding(text, spans, answer)
-                and record.context.casefold().count(answer.casefold()) == 1
-            ):
+            if whole or (context.count(answer.casefold()) == 1 and holding(text, spans, answer)):
                 questions.append((other.question, answer))
-        expanded = (
-            Expanding().expanded(text, spans, held, record.question, draw)
-            if draw.rng.random() < EXPANDED
-            else []
-        )
+        expanded: list[int] = []
+        if draw.rng.random() < EXPANDED:
+            expanded = Expanding().expanded(text, spans, held, record.question, draw)
         return ask(
             f"{record.source}/{record.id}", text, spans, expanded, questions, draw, self.taught
         )

@@ -1,5 +1,4 @@
-"""Lookup: questions that a text asks of itself, so that any text teaches to find a place in it by
-what stands there.
+"""Lookup: what stands beside these words? Any text answers that about itself.
 
 A few words of the text say where, and what stands beside them, between them or around them is the
 answer. Restating teaches to read soft tokens in their order; this teaches to read those that
@@ -14,7 +13,9 @@ import numpy as np
 from e2llm.chunking.chunker import SENTENCE_END, Span, make_spans
 from e2llm.training.data.records import Record
 from e2llm.training.tasks.base import Draw, Others, Sample, Task, draw_window, one_of, text_of
-from e2llm.training.tasks.reasoning import Expanding, ask, touched
+from e2llm.training.tasks.conversation import ask
+from e2llm.training.tasks.document import touched
+from e2llm.training.tasks.reasoning import Expanding
 
 # Most questions about one text.
 QUESTIONS = 6
@@ -55,8 +56,9 @@ class Lookup(Task):
     kind: ClassVar[str] = "text"
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
-        """Return a sample: a window of the record's text, and one to six questions with words of
-        the text as answers.
+        """Return a sample: a window of the record's text, and one to six questions about it.
+
+        Words of the text are the answers.
         """
         rng = draw.rng
         text, _ = draw_window(text_of(record), draw)
@@ -86,6 +88,7 @@ class Lookup(Task):
 
 
 def _draw_question(text: str, words: list[Span], rng: np.random.Generator) -> _Question | None:
+    """Draw words that say where, and what is asked for; None where the answer's length is bad."""
     n_cue, n_answer = (
         min(int(rng.integers(fewest, most + 1)), len(words) // 4) for fewest, most in (CUE, ANSWER)
     )
@@ -94,20 +97,15 @@ def _draw_question(text: str, words: list[Span], rng: np.random.Generator) -> _Q
     wordings = one_of(rng, (_AFTER, _GAP, _SENTENCE))
     wording = one_of(rng, wordings)
     if wordings is _SENTENCE:
-        start = max(
-            (match.end() for match in SENTENCE_END.finditer(text, 0, words[first][0] + 1)),
-            default=0,
-        )
-        stop = next(
-            (match.end() for match in SENTENCE_END.finditer(text, words[first + n_cue - 1][1] - 1)),
-            len(text),
-        )
+        before = SENTENCE_END.finditer(text, 0, words[first][0] + 1)
+        behind = SENTENCE_END.finditer(text, words[first + n_cue - 1][1] - 1)
+        start = max((match.end() for match in before), default=0)
+        stop = next((match.end() for match in behind), len(text))
         after = ""
     else:
-        start, stop = words[first + n_cue][0], words[first + n_cue + n_answer - 1][1]
-        after = text[
-            words[first + n_cue + n_answer][0] : words[first + n_cue + n_answer + n_cue // 2 - 1][1]
-        ]
+        behind_cue, behind_answer = first + n_cue, first + n_cue + n_answer
+        start, stop = words[behind_cue][0], words[behind_answer - 1][1]
+        after = text[words[behind_answer][0] : words[behind_answer + n_cue // 2 - 1][1]]
     answer = _one_line(text[start:stop])
     if wordings is _SENTENCE and not SENTENCE[0] <= len(answer.split()) <= SENTENCE[1]:
         return None

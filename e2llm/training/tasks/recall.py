@@ -1,4 +1,4 @@
-"""Recall: say again names, numbers and codes that stand in a long text, letter by letter.
+"""Recall: say again keys that stand in a long text, letter by letter.
 
 Sentences are put into a text, each giving somebody or something a key that nobody can guess, and
 some of the keys are asked for in turn. That is the form of a needle in a haystack, with other
@@ -15,7 +15,8 @@ import numpy as np
 from e2llm.chunking.chunker import make_spans
 from e2llm.training.data.records import Record
 from e2llm.training.tasks.base import Draw, Others, Sample, Task, draw_window, one_of, text_of
-from e2llm.training.tasks.reasoning import ask, touched
+from e2llm.training.tasks.conversation import ask
+from e2llm.training.tasks.document import touched
 
 # Most keys in one text, and most that are asked for.
 KEYS, ASKED = 8, 4
@@ -24,70 +25,26 @@ KEYS, ASKED = 8, 4
 READABLE = 4
 # How often it does so below, and most chunks that do.
 EXPANDED, SHOWN = 0.5, 4
+# fmt: off
 _KINDS = (
-    *(
-        "locker number",
-        "badge number",
-        "room number",
-        "phone number",
-        "account number",
-        "ticket number",
-        "serial number",
-        "order number",
-    ),
-    *(
-        "password",
-        "licence plate",
-        "postal code",
-        "passphrase",
-        "call sign",
-        "invoice number",
-        "lucky number",
-        "part number",
-    ),
+    "locker number", "badge number", "room number", "phone number", "account number",
+    "ticket number", "serial number", "order number", "password", "licence plate", "postal code",
+    "passphrase", "call sign", "invoice number", "lucky number", "part number",
 )
 _OWNERS = (
-    *(
-        "Ada Kowalski",
-        "Bruno Mbeki",
-        "Chen Wei",
-        "Dara Lindqvist",
-        "Elif Demir",
-        "Farid Haddad",
-        "Greta Olsen",
-        "Hugo Pereira",
-        "Ines Castro",
-    ),
-    *(
-        "Jonas Weber",
-        "Keiko Tanaka",
-        "Liam O'Connor",
-        "Maya Rao",
-        "Nils Berg",
-        "Olga Petrova",
-        "Pablo Ruiz",
-        "Quinn Harper",
-        "Rosa Conti",
-    ),
-    *(
-        "the old lighthouse",
-        "the north mill",
-        "the city archive",
-        "the blue ferry",
-        "the night train",
-        "the harbour office",
-        "the third floor",
-    ),
-    *(
-        "the museum shop",
-        "the weather station",
-        "the school library",
-        "the river bridge",
-        "the town brewery",
-        "the printing house",
-        "the red van",
-    ),
+    "Ada Kowalski", "Bruno Mbeki", "Chen Wei", "Dara Lindqvist", "Elif Demir", "Farid Haddad",
+    "Greta Olsen", "Hugo Pereira", "Ines Castro", "Jonas Weber", "Keiko Tanaka", "Liam O'Connor",
+    "Maya Rao", "Nils Berg", "Olga Petrova", "Pablo Ruiz", "Quinn Harper", "Rosa Conti",
+    "the old lighthouse", "the north mill", "the city archive", "the blue ferry", "the night train",
+    "the harbour office", "the third floor", "the museum shop", "the weather station",
+    "the school library", "the river bridge", "the town brewery", "the printing house",
+    "the red van",
 )
+_SYLLABLES = (
+    "ba", "co", "di", "fen", "gor", "hal", "jin", "kel", "lo", "mar", "nu", "pil", "ras", "sto",
+    "tam", "vel", "wic", "zor",
+)
+# fmt: on
 _SENTENCES = (
     ("Remember that the {kind} for {owner} is {key}.", "Which {kind} is for {owner}?"),
     (
@@ -101,26 +58,6 @@ _SENTENCES = (
         "What is told to whoever asks for the {kind} of {owner}?",
     ),
 )
-_SYLLABLES = (
-    "ba",
-    "co",
-    "di",
-    "fen",
-    "gor",
-    "hal",
-    "jin",
-    "kel",
-    "lo",
-    "mar",
-    "nu",
-    "pil",
-    "ras",
-    "sto",
-    "tam",
-    "vel",
-    "wic",
-    "zor",
-)
 
 
 class Recall(Task):
@@ -130,9 +67,7 @@ class Recall(Task):
     kind: ClassVar[str] = "text"
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
-        """Return a sample: a window of the record's text with keys put in, and questions for some
-        of them.
-        """
+        """Return a sample: a window of the text with keys put in, and questions for some."""
         rng = draw.rng
         text, _ = draw_window(text_of(record), draw)
         places = [
@@ -146,7 +81,8 @@ class Recall(Task):
         owners = rng.permutation(len(_OWNERS))[:n_keys]
         words = re.findall(r"[a-z]{4,9}", text) or list(_SYLLABLES)
         kind = one_of(rng, _KINDS)  # most often the same for all, so that the owner has to be read
-        pieces, facts, last, length = [], [], 0, 0
+        pieces, last, length = [], 0, 0
+        facts: list[tuple[int, int, str, str]] = []  # start and end of a sentence, question, key
         for place, owner in zip(at, owners, strict=True):
             sentence, question = one_of(rng, _SENTENCES)
             fields = {
@@ -170,7 +106,7 @@ class Recall(Task):
         if not readable or rng.random() < EXPANDED:
             held: set[int] = set()
             shown: list[tuple[int, int, str, str]] = []
-            for fact in asked:
+            for fact in asked:  # what would show too many chunks is not asked for
                 more = held.union(touched(spans, *fact[:2]))
                 if len(more) <= SHOWN or not shown:
                     held, shown = more, [*shown, fact]
@@ -186,8 +122,9 @@ class Recall(Task):
 
 
 def draw_key(rng: np.random.Generator, words: Sequence[str]) -> str:
-    """Return a number of 2 to 9 digits, a code, or words, made up or drawn from `words`, alone or
-    with a number.
+    """Return a number of 2 to 9 digits, a code, or words, alone or with a number.
+
+    The words are made up, or drawn from `words`.
     """
     number = "".join(str(digit) for digit in rng.integers(0, 10, int(rng.integers(2, 10))))
     letters = "".join(

@@ -1,6 +1,4 @@
-"""Understanding: restate the text of a sliding window of chunks from its soft tokens (paper section
-3.2).
-"""
+"""Understanding: restate chunks from their soft tokens (paper section 3.2)."""
 
 from functools import cache
 from importlib.resources import files
@@ -19,7 +17,7 @@ from e2llm.training.tasks.base import (
     prepare,
     text_of,
 )
-from e2llm.training.tasks.reasoning import ask
+from e2llm.training.tasks.conversation import ask
 
 # How often the request is put as people put it, with the prompt of `E2LLM.ask`; else it is wording
 # and soft tokens alone, as in the paper.
@@ -27,16 +25,15 @@ ASKED = 0.5
 
 
 class Understanding(Task):
-    """Restate 1 to n chunks; the request is worded in one of more than fifty ways, and stands in
-    one of two prompts.
-    """
+    """Restate 1 to n chunks, as one of more than fifty wordings in one of two prompts asks."""
 
     name: ClassVar[str] = "understanding"
     kind: ClassVar[str] = "text"
 
     def make(self, record: Record, draw: Draw, others: Others) -> Sample | None:
-        """Return a sample: wording and soft tokens as the prompt, or what `E2LLM.ask` makes of
-        them; the window's text as the answer.
+        """Return a sample whose answer is the window's text.
+
+        Its prompt is the wording with the soft tokens, or what `E2LLM.ask` makes of the two.
         """
         text, spans = draw_window(text_of(record), draw)
         if not text.strip():

@@ -16,8 +16,8 @@ from e2llm.methods import make_method
 from e2llm.methods.fitting.trainable import METHOD_FILE, WEIGHTS_FILE, TrainableMethod
 from e2llm.methods.fitting.trainer import FitSettings, Objective, Samples, fit
 from e2llm.training.data.sources import Source, SourceSettings, open_source
-from e2llm.training.stages import VALIDATION_SEED
-from e2llm.training.trainer import LOG_FILE
+from e2llm.training.deal import VALIDATION_SEED
+from e2llm.training.log import LOG_FILE
 from tests.tiny import TEXT
 from tests.training import writing
 
@@ -216,6 +216,7 @@ def test_recomputing_layers_changes_nothing(trained_pair, sources, tmp_path):
             assert torch.allclose(parameter, other, atol=1e-6)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("name", DECODERS)
 def test_an_interrupted_run_that_goes_on_is_the_uninterrupted_one_to_the_bit(
     trained_pair, sources, tmp_path, name

@@ -133,6 +133,6 @@ def test_rows_that_have_lost_a_column_are_refused_with_those_that_are_there(
     monkeypatch.setitem(DATASETS, "squad", replace(DATASETS["squad"], hub=str(tmp_path / "hub")))
     with pytest.raises(
         ValueError,
-        match=r"row 0 has not the columns that are read \('id'\), but text, answers\.text; name them",
+        match=r"row 0 has not the columns that are read \('id'\), but text, answers\.text; name",
     ):
         open_source(SourceSettings(dataset="squad"))

@@ -1,16 +1,13 @@
 """Sources: every form of data as one sequence, read as it is asked for."""
 
-import gzip
-import json
 import pickle
-import resource
-import sys
 
 import numpy as np
 import pytest
 
-from e2llm.errors import E2LLMError, MissingPackageError, UserError
+from e2llm.errors import UserError
 from e2llm.training.data import QuestionRecord, SourceSettings, TextRecord, open_source
+from tests.training.data.opening import refusal
 from tests.training.data.writing import questions, shared, texts, write_lines
 
 
@@ -49,13 +46,6 @@ def settings(request, tmp_path):
     if request.param is hub_source:
         request.getfixturevalue("datasets")
     return request.param(tmp_path, ".jsonl.gz")
-
-
-def refusal(settings):
-    with pytest.raises(UserError) as caught:
-        open_source(settings)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_random_access_equals_sequential_reading(settings):
@@ -148,101 +138,6 @@ def test_gzip_changes_nothing(form, tmp_path):
     ]
 
 
-def test_gzip_is_unpacked_once(tmp_path, home, monkeypatch):
-    settings = lines_source(tmp_path, ".jsonl.gz")
-    first = list(open_source(settings))
-    (copy,) = (home / "data").iterdir()
-    monkeypatch.setattr(gzip, "open", None)
-    assert list(open_source(settings)) == first
-    assert list((home / "data").iterdir()) == [copy]
-
-
-def test_blank_lines_are_no_records_and_still_count_as_lines(tmp_path):
-    path = write_lines(tmp_path / "a.jsonl", ["", {"text": "A."}, "  ", {"text": ""}])
-    source = open_source(SourceSettings(path=str(path)))
-    assert len(source) == 2
-    with pytest.raises(UserError, match=r"a\.jsonl`, line 4: `text` is empty"):
-        source[1]
-
-
-def test_a_byte_order_mark_and_a_missing_last_line_feed_do_no_harm(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"text": "A."}\r\n{"text": "B."}')
-    assert [record.text for record in open_source(SourceSettings(path=str(path)))] == ["A.", "B."]
-
-
-def test_questions_find_their_documents_in_any_order_beyond_those_kept(tmp_path):
-    source = open_source(SourceSettings(path=str(shared(tmp_path / "town", n=60, per_document=1))))
-    for index in [*range(60), *source.permutation(0, 0)]:
-        assert source[index].context == f"Shared document {index}."
-    assert len(source._documents._recent) == 16
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ('{"text": "cut', "is no JSON (Unterminated string"),
-        ("[1]", "is a JSON list"),
-        ('{"text": null}', "`text` is missing"),
-        (json.dumps(questions(1)[0]), "is a question record among text records"),
-        ("[" * 100_000, "is no JSON"),
-    ],
-)
-def test_a_bad_line_is_named_with_its_file_and_number_when_it_is_read(tmp_path, line, words):
-    path = write_lines(tmp_path / "a.jsonl", [*texts(2), line, *texts(1)])
-    source = open_source(SourceSettings(path=str(path)), check=False)
-    assert [source[index].text for index in (0, 1, 3)] == [
-        texts(2)[index]["text"] for index in (0, 1, 0)
-    ]
-    with pytest.raises(UserError) as caught:
-        source[2]
-    assert f"`{path}`, line 3" in str(caught.value)
-    assert words in str(caught.value)
-
-
-def test_opening_refuses_a_line_that_does_not_look_like_an_object_however_deep(tmp_path):
-    path = write_lines(tmp_path / "a.jsonl.gz", [*texts(50), '{"text": "cut', *texts(50)])
-    assert f"`{path}`, line 51 is no JSON" in refusal(SourceSettings(path=str(path)))
-
-
-def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"text": "A."}\n{"text": "\xff"}\n')
-    with pytest.raises(UserError, match="line 2 is no JSON"):
-        list(open_source(SourceSettings(path=str(path))))
-
-
-def test_a_shared_document_that_is_not_there_is_refused_with_the_line_that_names_it(tmp_path):
-    folder = shared(tmp_path / "town")
-    write_lines(
-        folder / "train.jsonl.gz", [questions(1)[0] | {"context": None, "context_id": "d99"}]
-    )
-    assert "line 1: `context_id` (='d99') names no document of" in refusal(
-        SourceSettings(path=str(folder))
-    )
-    (folder / "docs.jsonl.gz").unlink()
-    assert "has no docs.jsonl.gz" in refusal(SourceSettings(path=str(folder)))
-
-
-@pytest.mark.parametrize(
-    ("documents", "words"),
-    [
-        (
-            [{"id": "d0", "text": "A."}, {"id": "d0", "text": "B."}],
-            "line 2: `id` (='d0') stands there a second time",
-        ),
-        ([{"text": "A."}], "line 1 is no document"),
-        ([{"id": "d0", "text": " "}], "line 1: `text` is empty"),
-    ],
-)
-def test_bad_shared_documents_are_refused_with_their_own_line(tmp_path, documents, words):
-    folder = shared(tmp_path / "town")
-    write_lines(folder / "docs.jsonl.gz", documents)
-    message = refusal(SourceSettings(path=str(folder)))
-    assert "docs.jsonl.gz" in message
-    assert words in message
-
-
 def test_what_holds_no_records_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     for path in (
@@ -264,39 +159,6 @@ def test_an_unknown_split_of_a_folder_names_those_there(tmp_path):
     assert "holds a file of: dev, train." in refusal(
         SourceSettings(path=str(tmp_path), split="test")
     )
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: data[:-20],
-        lambda data: data[:40] + b"\0\0\0\0" + data[44:],
-        lambda data: data[:2] + b"no gzip",
-    ],
-)
-def test_a_damaged_gzip_file_is_refused_and_leaves_nothing_behind(tmp_path, home, damage):
-    path = write_lines(tmp_path / "a.jsonl.gz", texts(200))
-    path.write_bytes(damage(path.read_bytes()))
-    assert f"`{path}` is truncated or damaged" in refusal(SourceSettings(path=str(path)))
-    assert list((home / "data").iterdir()) == []
-
-
-def test_a_full_disk_while_unpacking_is_a_failure_of_one_line_and_leaves_nothing_behind(
-    tmp_path, home
-):
-    path = write_lines(tmp_path / "a.jsonl.gz", texts(200))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(
-            E2LLMError, match=r"cannot be unpacked into .*; free some space"
-        ) as caught:
-            open_source(SourceSettings(path=str(path)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not isinstance(caught.value, UserError)
-    assert list((home / "data").iterdir()) == []
-    assert len(open_source(SourceSettings(path=str(path)))) == 200
 
 
 def test_a_file_in_a_folder_of_documents_that_cannot_be_read_is_named(tmp_path):
@@ -343,54 +205,3 @@ def test_settings_that_break_a_rule_are_refused_when_they_are_made(settings, wor
     with pytest.raises(UserError) as caught:
         SourceSettings(**settings)
     assert words in str(caught.value)
-
-
-def test_columns_map_the_names_of_a_data_set_to_ours(tmp_path, datasets):
-    rows = [
-        {
-            "key": i,
-            "doc": {"body": f"Body {i // 2}."},
-            "question": f"Q{i}?",
-            "replies": [{"text": f"A{i}"}, {"text": "B"}],
-        }
-        for i in range(4)
-    ]
-    write_lines(tmp_path / "hub" / "train.jsonl", rows)
-    columns = {"id": "key", "context": "doc.body", "answers": "replies.text"}
-    source = open_source(SourceSettings(dataset=str(tmp_path / "hub"), columns=columns, name="hub"))
-    assert source[3] == QuestionRecord("3", "Body 1.", "Q3?", ("A3", "B"), "hub")
-    assert source.document(2) == source.document(3) != source.document(1)
-
-
-@pytest.mark.parametrize(
-    ("columns", "words"),
-    [
-        (None, "has no column text or question, but title, body; map them"),
-        ({"text": "content"}, "has no column content, but title, body"),
-        ({"text": "body.txt"}, "has not the columns that are read ('txt'), but title, body.text"),
-        ({"text": "title.x"}, "has not the columns that are read"),
-        ({"question": "title"}, "`context` is missing"),
-    ],
-)
-def test_columns_that_are_not_there_are_refused_with_those_that_are(
-    tmp_path, datasets, columns, words
-):
-    write_lines(tmp_path / "hub" / "train.jsonl", [{"title": "A", "body": {"text": "B"}}])
-    message = refusal(SourceSettings(dataset=str(tmp_path / "hub"), columns=columns))
-    assert words in message
-
-
-def test_a_data_set_that_cannot_be_loaded_is_an_error_of_one_line(tmp_path, datasets):
-    write_lines(tmp_path / "hub" / "train.jsonl", texts())
-    assert "Unknown split" in refusal(SourceSettings(dataset=str(tmp_path / "hub"), split="dev"))
-    assert "not found" in refusal(SourceSettings(dataset=str(tmp_path / "hub"), config="other"))
-    assert "did you mean 'squad'?" in refusal(SourceSettings(dataset="squat"))
-    with pytest.raises(E2LLMError, match="cannot be loaded") as caught:
-        open_source(SourceSettings(dataset="nobody/nothing"))
-    assert not isinstance(caught.value, UserError)
-
-
-def test_without_the_package_datasets_the_message_says_how_to_install_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'e2llm\[train\]'"):
-        open_source(SourceSettings(dataset="squad"))

@@ -10,9 +10,7 @@ WORDS = ("river", "bridge", "hall", "mayor", "library")
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any] | str]) -> Path:
-    """Write JSON Lines, gzipped where the name says so; what is a string already is written as it
-    is.
-    """
+    """Write JSON Lines, gzipped where the name says so; a string is written as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(
         (record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records

@@ -1,6 +1,4 @@
-"""Remember the states of chunks that a frozen encoder has read, so that each is read once in a
-stage.
-"""
+"""The states of chunks that a frozen encoder has read once in a stage."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,11 +7,10 @@ from torch import Tensor
 
 
 class RememberedStates:
-    """Chunk states by the chunk's token ids; the longest unused are forgotten where they would take
-    more than `max_bytes`.
+    """Chunk states by the chunk's token ids; the longest unused are forgotten first.
 
     Args:
-        max_bytes: Bound of what is kept.
+        max_bytes: Bound of what is kept; what would exceed it is forgotten.
     """
 
     def __init__(self, max_bytes: int = 4 * 2**30) -> None:
@@ -37,9 +34,10 @@ class RememberedStates:
         own = {key: self._states[key] for key in keys if key in self._states}
         rows = [index for index, key in enumerate(keys) if key not in own]
         if rows:
-            read = encode(input_ids[rows], attention_mask[rows])
+            read = encode(input_ids[rows], attention_mask[rows])  # (new rows, chunk_len, d_enc)
             for states, index in zip(read, rows, strict=True):
-                own[keys[index]] = states[: lengths[index]].clone()
+                # A copy: a view would keep the whole batch, padding and all.
+                own[keys[index]] = states[: lengths[index]].clone()  # (length, d_enc)
         for key in keys:
             if key not in self._states:
                 self.n_bytes += own[key].nbytes
@@ -48,7 +46,7 @@ class RememberedStates:
         while self.n_bytes > self.max_bytes and self._states:
             self.n_bytes -= self._states.popitem(last=False)[1].nbytes
         first = own[keys[0]]
-        result = first.new_zeros(*input_ids.shape, first.shape[-1])
+        result = first.new_zeros(*input_ids.shape, first.shape[-1])  # (n_rows, chunk_len, d_enc)
         for row, key in enumerate(keys):
             result[row, : lengths[row]] = own[key]
         return result

@@ -2,7 +2,7 @@
 
 import torch
 
-from e2llm.training.remembering import RememberedStates
+from e2llm.training.remembered_states import RememberedStates
 
 
 class Counting:
