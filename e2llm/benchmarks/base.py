@@ -1,5 +1,6 @@
-"""What every benchmark is: documents, questions about them, the answers, and how an answer is
-scored. No torch here.
+"""What every benchmark is: documents, questions about them, answers, and how they are scored.
+
+No torch here.
 """
 
 import hashlib
@@ -40,8 +41,9 @@ class Sample:
 
     @property
     def digest(self) -> str:
-        """Digest of all that decides the answer and its score, so that a result is never taken for
-        another sample's.
+        """Digest of all that decides the answer and its score.
+
+        By it a result is never taken for another sample's.
         """
         content = json.dumps([self.document, self.question, self.answers])
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -84,9 +86,7 @@ class Benchmark(ABC):
         return self.max_new_tokens
 
     def bucket(self, n_tokens: int) -> str:
-        """Return the label of the length group that a document of `n_tokens` tokens falls in, such
-        as "6-12K".
-        """
+        """Return the length group that a document of `n_tokens` tokens is in, such as "6-12K"."""
         bounds = [0, *self.buckets]
         place = sum(n_tokens >= bound for bound in bounds)
         low = _short(bounds[place - 1])
@@ -109,9 +109,7 @@ class QuestionBenchmark(Benchmark):
     chars_quick: ClassVar[int] = 24_000
 
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
-        """Return all samples, or for the quick scale some questions about some documents that are
-        not too long.
-        """
+        """Return all samples, or for the quick scale some about documents that are not too long."""
         documents = self.documents(data)
         if scale == "quick":
             rng = random.Random(seed)
@@ -131,12 +129,10 @@ class QuestionBenchmark(Benchmark):
                     "give `--data` a folder of questions."
                 )
             own = documents.setdefault(record.context, [])
-            text = (
-                own[0].document if own else record.context
-            )  # held once, however many questions there are
-            own.append(
-                Sample(record.id, text, record.question, record.answers, {"source": record.source})
-            )
+            # Held once, however many questions there are.
+            text = own[0].document if own else record.context
+            groups = {"source": record.source}
+            own.append(Sample(record.id, text, record.question, record.answers, groups))
         return list(documents.values())
 
 

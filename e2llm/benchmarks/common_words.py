@@ -1,5 +1,6 @@
-"""Common words (RULER's CWE): name the ten words of a list that stand in it 30 times, where the
-others stand in it three times.
+"""Common words (RULER's CWE): name the ten words of a list that stand in it most often.
+
+They stand in it 30 times, the others three times.
 """
 
 import math
@@ -16,14 +17,14 @@ N_COMMON = 10
 # pair, for 30 times ten words find no room.
 TIMES, TIMES_SHORT = (30, 3), (6, 1)
 SHORT_TOKENS = 4_000
-TOKENS_PER_WORD = (
-    3.3  # measured: a word, a full stop, a space; the digits of its number come on top
-)
+# Measured: a word, a full stop, a space; the digits of its number come on top.
+TOKENS_PER_WORD = 3.3
 
 
 class CommonWords(Ruler):
-    """List the ten most common words of a numbered list; words come from the text that haystacks
-    are made of.
+    """List the ten most common words of a numbered list.
+
+    The words come from the text that haystacks are made of.
     """
 
     name: ClassVar[str] = "common-words"

@@ -10,9 +10,7 @@ LENGTHS = {"quick": (1_000, 2_000), "full": tuple(2**power * 1_000 for power in 
 
 
 class Cost(Benchmark):
-    """Ask one question about documents of growing length, from 1,000 tokens to a million at the
-    full scale.
-    """
+    """Ask one question about documents of growing length, up to a million tokens."""
 
     name: ClassVar[str] = "cost"
     metrics: ClassVar[tuple[str, ...]] = ()
@@ -21,14 +19,9 @@ class Cost(Benchmark):
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
         """Return one sample per length."""
         name, text = data.haystack()
-        lengths = LENGTHS[scale]
-        return [
-            Sample(
-                f"{n}",
-                repeat(text, n * CHARS_PER_TOKEN),
-                QUESTION,
-                ("",),
-                {"length": n, "haystack": name},
-            )
-            for n in lengths
-        ]
+        samples = []
+        for n_tokens in LENGTHS[scale]:
+            document = repeat(text, n_tokens * CHARS_PER_TOKEN)
+            groups = {"length": n_tokens, "haystack": name}
+            samples.append(Sample(f"{n_tokens}", document, QUESTION, ("",), groups))
+        return samples

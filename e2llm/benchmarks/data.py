@@ -1,5 +1,6 @@
-"""Where benchmarks find their texts: JSON Lines in a folder per data set, as training reads them,
-or the hub by name.
+"""Where benchmarks find their texts: a local folder per data set, or the hub by name.
+
+A folder holds JSON Lines, as training reads them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,8 +38,9 @@ class Data:
             )
 
     def records(self, names: Sequence[str]) -> Iterable[Record]:
-        """Return the records to test on of the first of these data sets that is here, or else of
-        the first from the hub.
+        """Return the records to test on of the first of these data sets that is here.
+
+        Where none is, they are those of the first from the hub.
 
         Raises:
             E2LLMError: None can be had, or its form is wrong; the message says how to get it.
@@ -55,14 +57,15 @@ class Data:
             ) from error
 
     def haystack(self) -> tuple[str, str]:
-        """Return the name of a long text and the text: local books where there are any, else the
-        Python language reference.
+        """Return the name of a long text and the text.
+
+        It is local books where there are any, else the Python language reference.
         """
         if self.folder is not None and (self.folder / BOOKS).is_dir():
-            return BOOKS, "\n\n".join(record.text for record in self.records([BOOKS]))  # type: ignore[union-attr]
-        return "python-reference", "\n".join(
-            f"{name}\n{text}\n" for name, text in sorted(topics.topics.items())
-        )
+            texts = [record.text for record in self.records([BOOKS])]  # type: ignore[union-attr]
+            return BOOKS, "\n\n".join(texts)
+        pages = [f"{name}\n{text}\n" for name, text in sorted(topics.topics.items())]
+        return "python-reference", "\n".join(pages)
 
 
 def repeat(text: str, n_chars: int) -> str:

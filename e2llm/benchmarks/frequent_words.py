@@ -1,5 +1,6 @@
-"""Frequent words (RULER's FWE): name the three coded words that a text holds most often, where
-frequencies fall as Zipf says.
+"""Frequent words (RULER's FWE): name the three coded words that a text holds most often.
+
+Frequencies fall as Zipf says.
 """
 
 import math
@@ -12,30 +13,26 @@ from e2llm.benchmarks.ruler import Ruler
 from e2llm.benchmarks.variable_tracking import distinct
 
 N_ASKED = 3
-ALPHA, ZETA = 2.0, math.pi**2 / 6  # the exponent of the paper, and the zeta function there
+# The exponent of the paper, and the zeta function there.
+ALPHA, ZETA = 2.0, math.pi**2 / 6
 N_LETTERS = 6
-TOKENS_PER_DIFFERENT_WORD = 50  # RULER: one word in the vocabulary for every 50 tokens of the text
-TOKENS_PER_WORD = 2.0  # measured, with the dots that more than half of the words are
+# RULER: one word in the vocabulary for every 50 tokens of the text.
+TOKENS_PER_DIFFERENT_WORD = 50
+# Measured, with the dots that more than half of the words are.
+TOKENS_PER_WORD = 2.0
 
 
 class FrequentWords(Ruler):
-    """Name the three most frequent coded words; the most frequent of all is dots, which do not
-    count.
-    """
+    """Name the three most frequent coded words, beside the dots, which are still more frequent."""
 
     name: ClassVar[str] = "frequent-words"
     max_new_tokens: ClassVar[int] = 50
 
     def make(self, n_tokens: int, rng: random.Random, data: Data) -> tuple[str, str, list[str]]:
-        """Write the word of rank r as often as n r^-alpha / zeta(alpha) says, rounded down, and
-        shuffle.
-        """
-        vocabulary = [
-            "...",
-            *distinct(
-                rng, string.ascii_lowercase, N_LETTERS, n_tokens // TOKENS_PER_DIFFERENT_WORD - 1
-            ),
-        ]
+        """Write the word of rank r n r^-alpha / zeta(alpha) times, rounded down, and shuffle."""
+        n_different = n_tokens // TOKENS_PER_DIFFERENT_WORD - 1
+        coded = distinct(rng, string.ascii_lowercase, N_LETTERS, n_different)
+        vocabulary = ["...", *coded]
         n_words = n_tokens / TOKENS_PER_WORD
         words = [
             word

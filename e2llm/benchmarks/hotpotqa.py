@@ -6,8 +6,9 @@ from e2llm.benchmarks.base import QuestionBenchmark
 
 
 class HotpotQA(QuestionBenchmark):
-    """Answer in a few words from ten paragraphs, eight of which are distractors; RULER scores
-    whether an answer is there.
+    """Answer in a few words from ten paragraphs, eight of which are distractors.
+
+    RULER scores whether an answer is there.
     """
 
     name: ClassVar[str] = "hotpotqa"

@@ -1,5 +1,6 @@
-"""NarrativeQA: short answers about books and film scripts (Kocisky et al. 2018), or about their
-plot summaries where only these are at hand.
+"""NarrativeQA: short answers about books and film scripts (Kocisky et al. 2018).
+
+Where only their plot summaries are at hand, it is about these.
 """
 
 from typing import ClassVar

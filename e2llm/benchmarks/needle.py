@@ -1,5 +1,6 @@
-"""Needle in a haystack: find sentences that were put into a long text at a depth (Kamradt 2023),
-with keys that nobody can guess.
+"""Needle in a haystack: find sentences that were put into a long text (Kamradt 2023).
+
+Their keys are such that nobody can guess them.
 """
 
 import random
@@ -9,12 +10,14 @@ from e2llm.benchmarks.base import Benchmark, Sample
 from e2llm.benchmarks.data import CHARS_PER_TOKEN, Data, repeat
 
 _WORDS = """
-    amber anchor apple arrow badge barley basil beacon birch bishop blanket bronze bucket candle canyon carbon castle cedar chapel cherry
-    cinder clover cobalt copper coral cotton cradle crimson dagger desert eagle ember falcon feather fennel fiddle flint forest garnet
-    ginger glacier granite hammer harbor hazel helmet hollow indigo island ivory jasper juniper kettle ladder lantern laurel lemon linen
-    lotus magnet maple marble meadow mirror mustard nectar nickel nutmeg oyster paper pepper pewter pigeon pillow plum quartz rabbit raven
-    ribbon river saddle saffron salmon scarlet silver spruce sugar summit thistle thunder timber tulip turnip velvet violet walnut willow
-    winter
+    amber anchor apple arrow badge barley basil beacon birch bishop blanket bronze bucket candle
+    canyon carbon castle cedar chapel cherry cinder clover cobalt copper coral cotton cradle crimson
+    dagger desert eagle ember falcon feather fennel fiddle flint forest garnet ginger glacier
+    granite hammer harbor hazel helmet hollow indigo island ivory jasper juniper kettle ladder
+    lantern laurel lemon linen lotus magnet maple marble meadow mirror mustard nectar nickel nutmeg
+    oyster paper pepper pewter pigeon pillow plum quartz rabbit raven ribbon river saddle saffron
+    salmon scarlet silver spruce sugar summit thistle thunder timber tulip turnip velvet violet
+    walnut willow winter
 """
 WORDS = tuple(_WORDS.split())
 # Lengths in tokens, depths in percent for one needle, and how many needles there are where there
@@ -25,9 +28,7 @@ SEVERAL = 3
 
 
 class Needle(Benchmark):
-    """Name the secret code that a sentence tells; with several needles the codes of all of them,
-    spread over the text.
-    """
+    """Name the secret code that a sentence tells, or the codes of several, spread over the text."""
 
     name: ClassVar[str] = "needle"
     metrics: ClassVar[tuple[str, ...]] = ("needle", "contains")
@@ -46,17 +47,15 @@ class Needle(Benchmark):
 
 
 def hide(text: str, n_tokens: int, depth: int | None, rng: random.Random, haystack: str) -> Sample:
-    """Put one needle at a depth in percent, or several, spread over the text, where that is None."""
+    """Put one needle at a depth in percent, or for None several, spread over the text."""
     n_needles = SEVERAL if depth is None else 1
     places = rng.sample(WORDS, n_needles)
     keys = [
         f"{rng.choice(WORDS)} {rng.choice(WORDS)} {rng.randrange(1000, 10_000)}" for _ in places
     ]
-    depths = (
-        [depth]
-        if depth is not None
-        else [100 * (place + 0.5) / n_needles for place in range(n_needles)]
-    )
+    depths: list[float] = [100 * (place + 0.5) / n_needles for place in range(n_needles)]
+    if depth is not None:
+        depths = [depth]
     pieces, last = [], 0
     for place, key, own in zip(places, keys, depths, strict=True):
         at = sentence_start(text, int(len(text) * own / 100))
@@ -67,13 +66,8 @@ def hide(text: str, n_tokens: int, depth: int | None, rng: random.Random, haysta
         f"{_list(places)} gate{'s' * (n_needles > 1)}?"
     )
     groups = {"length": n_tokens, "depth": depth, "needles": n_needles, "haystack": haystack}
-    return Sample(
-        f"{n_tokens}-{'several' if depth is None else depth}",
-        "".join([*pieces, text[last:]]),
-        question,
-        tuple(keys),
-        groups,
-    )
+    name = f"{n_tokens}-{'several' if depth is None else depth}"
+    return Sample(name, "".join([*pieces, text[last:]]), question, tuple(keys), groups)
 
 
 def sentence_start(text: str, at: int) -> int:

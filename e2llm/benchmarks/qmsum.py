@@ -6,9 +6,7 @@ from e2llm.benchmarks.base import QuestionBenchmark
 
 
 class QMSum(QuestionBenchmark):
-    """Answer a question about a meeting's transcript in a few sentences; the buckets are the
-    paper's.
-    """
+    """Answer a question about a meeting in a few sentences; the buckets are the paper's."""
 
     name: ClassVar[str] = "qmsum"
     metrics: ClassVar[tuple[str, ...]] = ("rouge",)

@@ -1,6 +1,4 @@
-"""QuALITY: multiple choice about long stories, as generation: the text of the right choice is to be
-written (Pang et al. 2022).
-"""
+"""QuALITY: multiple choice about long stories (Pang et al. 2022), the right choice written out."""
 
 from typing import ClassVar
 

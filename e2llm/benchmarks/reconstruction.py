@@ -1,5 +1,6 @@
-"""Reconstruction: restate a text word for word (the paper's table of precision, recall and F1 by
-chunk size and length).
+"""Reconstruction: restate a text word for word.
+
+It is the paper's table of precision, recall and F1 by chunk size and length.
 """
 
 from typing import ClassVar
@@ -14,8 +15,10 @@ N_SAMPLES = {"quick": 1, "full": 20}
 
 
 class Reconstruction(Benchmark):
-    """Restate passages of a long text; by chunk size with `--methods e2llm:chunk_chars=1024`, at
-    ratios with e2llm-4, e2llm-16, e2llm-64.
+    """Restate passages of a long text.
+
+    By chunk size it is run with `--methods e2llm:chunk_chars=1024`, at ratios with e2llm-4,
+    e2llm-16, e2llm-64.
     """
 
     name: ClassVar[str] = "reconstruction"
@@ -34,13 +37,9 @@ class Reconstruction(Benchmark):
         for n_tokens in LENGTHS[scale]:
             n_chars = n_tokens * CHARS_PER_TOKEN
             for number in range(N_SAMPLES[scale]):
-                start = (
-                    seed * 7919 + (2 * number + 1) * len(text) // (2 * N_SAMPLES[scale])
-                ) % len(text)
+                place = (2 * number + 1) * len(text) // (2 * N_SAMPLES[scale])
+                start = (seed * 7919 + place) % len(text)
                 passage = repeat(text[start:] + text[:start], n_chars).partition(" ")[2].strip()
-                samples.append(
-                    Sample(
-                        f"{n_tokens}-{number}", passage, QUESTION, (passage,), {"length": n_tokens}
-                    )
-                )
+                name, groups = f"{n_tokens}-{number}", {"length": n_tokens}
+                samples.append(Sample(name, passage, QUESTION, (passage,), groups))
         return samples

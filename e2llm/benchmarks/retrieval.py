@@ -1,9 +1,9 @@
-"""RULER's retrieval family: name the values of keys, told by sentences that are hidden in a long
-text (Hsieh et al. 2024).
+"""RULER's retrieval family: name the values of keys that sentences hidden in a text tell.
 
-The eight tasks are data, `TASKS`, with the settings of RULER's `scripts/synthetic.yaml`. What
-differs from it beside what `ruler` says: keys are made of our own words, no key stands in a text
-twice, and an answer has room for one sentence with all the values, where RULER gives it 128 tokens.
+It is Hsieh et al.'s (2024). The eight tasks are data, `TASKS`, with the settings of RULER's
+`scripts/synthetic.yaml`. What differs from it beside what `ruler` says: keys are made of our own
+words, no key stands in a text twice, and an answer has room for one sentence with all the values,
+where RULER gives it 128 tokens.
 """
 
 import random
@@ -23,9 +23,8 @@ from e2llm.benchmarks.variable_tracking import NOISE, TOKENS_PER_NOISE
 PAIRS = tuple(f"{first}-{second}" for first, second in permutations(WORDS, 2))
 # Measured: a hidden sentence, by what its key and its value are.
 TOKENS_PER_NEEDLE = {("words", "numbers"): 23, ("uuids", "uuids"): 80}
-SENTENCE_TOKENS = (
-    32  # of an answer, beside the values; a value has at most as many tokens as characters
-)
+# Of an answer, beside the values; a value has at most as many tokens as characters.
+SENTENCE_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -67,19 +66,16 @@ class Retrieval(Ruler):
 
     def make(self, n_tokens: int, rng: random.Random, data: Data) -> tuple[str, str, list[str]]:
         """Hide every value of every key at a place of its own."""
-        task = self.task
-        n_others = (
-            n_tokens // TOKENS_PER_NEEDLE[task.keys, task.values]
-            if task.haystack == "needles"
-            else 0
-        )
+        task, n_others = self.task, 0
+        if task.haystack == "needles":
+            n_others = n_tokens // TOKENS_PER_NEEDLE[task.keys, task.values]
         keys = _draw(task.keys, task.n_keys + n_others, rng)
         values = _draw(task.values, task.n_keys * task.n_values + n_others, rng)
         own = {
             key: values[place * task.n_values : (place + 1) * task.n_values]
             for place, key in enumerate(keys[: task.n_keys])
         }
-        needles = [_sentence(task, key, value) for key, several in own.items() for value in several]
+        needles = [_sentence(task, key, value) for key in own for value in own[key]]
         rng.shuffle(needles)
         if task.haystack == "text":
             text = _hidden(repeat(_haystack(data), n_tokens * CHARS_PER_TOKEN), needles, rng)
@@ -91,17 +87,16 @@ class Retrieval(Ruler):
             text = _among(others or [NOISE.strip()] * (n_tokens // TOKENS_PER_NOISE), needles, rng)
         asked = rng.sample(list(own), task.n_asked)
         answers = [value for key in asked for value in own[key]]
-        kind = task.values if len(answers) > 1 else task.values.removesuffix("s")
+        several = len(answers) > 1
+        kind = task.values if several else task.values.removesuffix("s")
         head = (
-            f"Some special magic {kind} are" if len(answers) > 1 else f"A special magic {kind} is"
-        )
-        head += (
-            " hidden within the following text. Make sure to memorize it. I will quiz you about "
+            f"{'Some' if several else 'A'} special magic {kind} {'are' if several else 'is'} "
+            "hidden within the following text. Make sure to memorize it. I will quiz you about "
             f"the {kind} afterwards.\n"
         )
         query = asked[0] if len(asked) == 1 else f"{', '.join(asked[:-1])}, and {asked[-1]}"
         question = (
-            f"What {'are all' if len(answers) > 1 else 'is'} the special magic {kind} for {query} "
+            f"What {'are all' if several else 'is'} the special magic {kind} for {query} "
             "mentioned in the provided text?"
         )
         return head + text, question, answers
@@ -111,8 +106,8 @@ class Retrieval(Ruler):
         return SENTENCE_TOKENS + sum(map(len, sample.answers))
 
 
-RETRIEVAL: tuple[type[Ruler], ...] = tuple(
-    type("Retrieval", (Retrieval,), {"name": name, "task": task}) for name, task in TASKS.items()
+RETRIEVAL: tuple[Ruler, ...] = tuple(
+    type("Retrieval", (Retrieval,), {"name": name, "task": task})() for name, task in TASKS.items()
 )
 
 _MAKE: dict[str, Callable[[random.Random], str]] = {
@@ -137,19 +132,18 @@ def _sentence(task: Task, key: str, value: str) -> str:
 def _hidden(text: str, needles: list[str], rng: random.Random) -> str:
     """Put sentences at places of a text where sentences begin."""
     places = sorted(sentence_start(text, rng.randrange(len(text) + 1)) for _ in needles)
-    pieces = [
+    first, *others = [
         text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)
     ]
-    return pieces[0] + "".join(
-        f" {needle} {piece.lstrip(' ')}" for needle, piece in zip(needles, pieces[1:], strict=True)
+    return first + "".join(
+        f" {needle} {piece.lstrip(' ')}" for needle, piece in zip(needles, others, strict=True)
     )
 
 
 def _among(lines: list[str], needles: list[str], rng: random.Random) -> str:
     """Put sentences among the lines of a text."""
-    for place, needle in zip(
-        sorted(rng.sample(range(len(lines)), len(needles)), reverse=True), needles, strict=True
-    ):
+    places = sorted(rng.sample(range(len(lines)), len(needles)), reverse=True)
+    for place, needle in zip(places, needles, strict=True):
         lines.insert(place, needle)
     return "\n".join(lines)
 

@@ -1,9 +1,9 @@
-"""RULER's question answering: questions of SQuAD and HotpotQA, their paragraphs among as many
-others as make a document of a set length.
+"""RULER's question answering: questions of SQuAD and HotpotQA, their paragraphs among others.
 
-The form is that of RULER's `scripts/data/synthetic/qa.py`. What differs from it beside what `ruler`
-says: the other paragraphs are drawn from the whole data set, where RULER takes those of the same
-article of SQuAD first, which the records here do not tell.
+There are as many others as make a document of a set length. The form is that of RULER's
+`scripts/data/synthetic/qa.py`. What differs from it beside what `ruler` says: the other paragraphs
+are drawn from the whole data set, where RULER takes those of the same article of SQuAD first, which
+the records here do not tell.
 """
 
 import random
@@ -20,8 +20,9 @@ INSTRUCTION = (
 
 
 class QuestionAmong(QuestionBenchmark):
-    """Answer in a few words from numbered paragraphs; the score is whether any right answer is
-    there, RULER's `string_match_part`.
+    """Answer in a few words from numbered paragraphs.
+
+    The score is whether any right answer is there, RULER's `string_match_part`.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("match_part",)
@@ -31,11 +32,8 @@ class QuestionAmong(QuestionBenchmark):
         documents = self.documents(data)
         questions = [sample for own in documents for sample in own]
         chosen = random.Random(seed).sample(questions, min(N_SAMPLES[scale], len(questions)))
-        paragraphs = list(
-            dict.fromkeys(
-                paragraph for own in documents for paragraph in _paragraphs(own[0].document)
-            )
-        )
+        every = [paragraph for own in documents for paragraph in _paragraphs(own[0].document)]
+        paragraphs = list(dict.fromkeys(every))
         return [
             _among(sample, n_tokens, random.Random(f"{seed} {n_tokens} {sample.id}"), paragraphs)
             for n_tokens in LENGTHS[scale]
@@ -58,8 +56,9 @@ class HotpotAmong(QuestionAmong):
 
 
 def _among(sample: Sample, n_tokens: int, rng: random.Random, paragraphs: list[str]) -> Sample:
-    """Put a sample's own paragraphs, all of them, among others until the document is as long as it
-    shall be, in an order of chance.
+    """Put all of a sample's own paragraphs among others, in an order of chance.
+
+    There are as many others as `n_tokens` have room for.
     """
     own = _paragraphs(sample.document)
     free = n_tokens * CHARS_PER_TOKEN - sum(map(len, own))
@@ -75,14 +74,9 @@ def _among(sample: Sample, n_tokens: int, rng: random.Random, paragraphs: list[s
         f"Document {number}:\n{paragraph}" for number, paragraph in enumerate(chosen, 1)
     )
     document = f"{INSTRUCTION}\n\nThe following are given documents.\n\n{text}"
+    question = f"{INSTRUCTION}\n\nQuestion: {sample.question}"
     groups = {"length": n_tokens, "paragraphs": len(chosen)}
-    return Sample(
-        f"{n_tokens}-{sample.id}",
-        document,
-        f"{INSTRUCTION}\n\nQuestion: {sample.question}",
-        sample.answers,
-        groups,
-    )
+    return Sample(f"{n_tokens}-{sample.id}", document, question, sample.answers, groups)
 
 
 def _paragraphs(document: str) -> list[str]:

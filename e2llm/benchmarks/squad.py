@@ -1,6 +1,4 @@
-"""SQuAD: a phrase of a paragraph (Rajpurkar et al. 2016), among other paragraphs so that the
-document is long.
-"""
+"""SQuAD: a phrase of a paragraph (Rajpurkar et al. 2016), among others that make it long."""
 
 import random
 from typing import ClassVar
@@ -22,8 +20,9 @@ class Squad(QuestionBenchmark):
     datasets: ClassVar[tuple[str, ...]] = ("squad", "squad_v2_dev")
 
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
-        """Return a question on each of some paragraphs, as often as there are lengths; the other
-        paragraphs are drawn by chance.
+        """Return a question on each of some paragraphs, at every length.
+
+        The other paragraphs are drawn by chance.
         """
         documents = self.documents(data)
         rng = random.Random(seed)
@@ -38,13 +37,9 @@ def _among(sample: Sample, rng: random.Random, texts: list[str], n: int) -> Samp
     wanted = [answer.lower() for answer in sample.answers]
     others: list[str] = []
     for text in rng.sample(texts, min(len(texts), 8 * n)):
-        if (
-            len(others) < n - 1
-            and text != sample.document
-            and not any(answer in text.lower() for answer in wanted)
-        ):
+        answered = any(answer in text.lower() for answer in wanted)
+        if len(others) < n - 1 and text != sample.document and not answered:
             others.append(text)
     others.insert(rng.randint(0, len(others)), sample.document)
-    return Sample(
-        f"{sample.id}-{n}", "\n\n".join(others), sample.question, sample.answers, {"paragraphs": n}
-    )
+    document, groups = "\n\n".join(others), {"paragraphs": n}
+    return Sample(f"{sample.id}-{n}", document, sample.question, sample.answers, groups)

@@ -1,5 +1,6 @@
-"""Variable tracking (RULER): name every variable that one value came to, through assignments that
-are scattered over a text.
+"""Variable tracking (RULER): name every variable that one value came to.
+
+The assignments are scattered over a text.
 """
 
 import random
@@ -32,19 +33,15 @@ class VariableTracking(Ruler):
             *(f"VAR {to} = VAR {of} " for of, to in pairwise(variables)),
         ]
         pieces = [NOISE] * (n_tokens // TOKENS_PER_NOISE)
-        for n_before, (place, assignment) in enumerate(
-            zip(sorted(rng.sample(range(len(pieces)), len(chain))), chain, strict=True)
-        ):
+        places = sorted(rng.sample(range(len(pieces)), len(chain)))
+        for n_before, (place, assignment) in enumerate(zip(places, chain, strict=True)):
             pieces.insert(place + n_before, assignment)
         document = (
             "Memorize and track the chain(s) of variable assignment hidden in the following "
             "text.\n\n" + "".join(pieces).strip()
         )
-        return (
-            document,
-            f"Find all variables that are assigned the value {value} in the text above.",
-            variables,
-        )
+        question = f"Find all variables that are assigned the value {value} in the text above."
+        return document, question, variables
 
 
 def distinct(rng: random.Random, alphabet: str, n_letters: int, n_words: int) -> list[str]:

@@ -89,9 +89,9 @@ def fit(
     from e2llm.checks import check_choice
     from e2llm.cli.data import open_sources
     from e2llm.methods import make_method, trainable_names
+    from e2llm.methods.fitting.run import fit as run
+    from e2llm.methods.fitting.settings import FitSettings
     from e2llm.methods.fitting.trainable import TrainableMethod
-    from e2llm.methods.fitting.trainer import FitSettings
-    from e2llm.methods.fitting.trainer import fit as run
     from e2llm.training.processes import is_main_process
 
     check_choice("METHOD", method.partition(":")[0], trainable_names())

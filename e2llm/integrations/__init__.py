@@ -1,3 +1,4 @@
-"""Where other people's programs use this package; each file needs its own extra, and nothing else
-imports it.
+"""Where other people's programs use this package, each with an extra of its own.
+
+Nothing else imports it.
 """

@@ -1,7 +1,11 @@
 """E2LLM and every rival, one file each, behind the one interface of `base.Method`.
 
+The kinds are folders: `bounds`, `text`, `position`, `attention`, `compression`. Every file in them
+is a method, but `base`, which holds what the kind shares. `decoders` and `fitting` hold no methods:
+what methods make of the pair's decoder, and how those with weights of their own are trained.
+
 A method is named as in `METHODS`, with other hyper-parameters after colons where they are wanted:
-`e2llm:ratio=16:expand=2`.
+`e2llm:ratio=16:expand=2`. One from outside takes a line: `METHODS["mine"] = Mine`.
 """
 
 import json
@@ -60,8 +64,7 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 
 def make_method(spec: str, pair: E2LLM) -> Method:
-    """Make a method from its name, with hyper-parameters after colons where they differ from its
-    own.
+    """Make a method from its name, with other hyper-parameters than its own after colons.
 
     Raises:
         UserError: The name or a hyper-parameter is unknown; the nearest is suggested.
@@ -83,14 +86,12 @@ def make_method(spec: str, pair: E2LLM) -> Method:
 
 def trainable_names() -> list[str]:
     """Return the names of the methods that `e2llm fit` trains."""
-    kinds = {
-        name: make.func if isinstance(make, partial) else make for name, make in METHODS.items()
-    }
-    return [
-        name
-        for name, kind in kinds.items()
-        if isinstance(kind, type) and issubclass(kind, TrainableMethod)
-    ]
+    names = []
+    for name, make in METHODS.items():
+        kind = make.func if isinstance(make, partial) else make
+        if isinstance(kind, type) and issubclass(kind, TrainableMethod):
+            names.append(name)
+    return names
 
 
 def _value(text: str) -> object:

@@ -1,5 +1,4 @@
-"""What every method is: something that reads a long document once and answers many questions about
-it with the pair's decoder.
+"""What every method is: it reads a long document once and answers many questions about it.
 
 All methods share one decoder (the pair's own, with its LoRA merged as loaded), one form of prompt,
 one way of decoding and one clock, so that what differs between two rows of a table is the method
@@ -79,7 +78,9 @@ class Result:
 
 
 class TimedGeneration(Generation):
-    """Note when the first token is there; the text that holds it may wait for the next ones.
+    """A generation that notes when the first token is there.
+
+    The text that holds it may wait for the next ones.
 
     Attributes:
         first_s: Reading of the clock at that moment.
@@ -205,8 +206,9 @@ class Method(ABC):
 
     @torch.inference_mode()
     def score(self, reading: Reading, question: str, answer: str) -> Tensor:
-        """Return the nats of each token of an answer that somebody else wrote, (n_answer_tokens,)
-        float32; their mean is the log perplexity.
+        """Return the nats of each token of a given answer, (n_answer_tokens,) float32.
+
+        Their mean is the log perplexity.
 
         Raises:
             WindowError: Prompt and answer do not fit the decoder's window.
@@ -215,12 +217,12 @@ class Method(ABC):
         prompt = self.prompt(reading.kept, question, len(ids))
         embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))
         with evaluating(self.pair.base):
-            logits = self.decoder(
+            output = self.decoder(
                 inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids) + 1
-            ).logits[0, :-1]
-        return F.cross_entropy(
-            logits.float(), torch.tensor(ids, device=logits.device), reduction="none"
-        ).cpu()
+            )
+        logits = output.logits[0, :-1]  # (n_answer_tokens, vocab)
+        wanted = torch.tensor(ids, device=logits.device)  # (n_answer_tokens,)
+        return F.cross_entropy(logits.float(), wanted, reduction="none").cpu()
 
     def needs(self, n_tokens: int, max_new_tokens: int) -> list[Needs]:
         """Predict what a document of `n_tokens` tokens and one answer take, step by step.
@@ -250,14 +252,15 @@ class Method(ABC):
     def embed(self, prompt: Prompt) -> Tensor:
         """Return a prompt's input embeddings, (seq, d_dec)."""
         with torch.inference_mode():
-            ids = torch.tensor([prompt.ids], device=self.decoder.device)
+            ids = torch.tensor([prompt.ids], device=self.decoder.device)  # (1, seq)
             if prompt.soft_tokens is None:
                 return self.decoder.get_input_embeddings()(ids)[0]
             return self.pair.base.embed(ids, prompt.soft_tokens[None])[0]
 
     def text_prompt(self, passages: list[Passage], question: str, max_new_tokens: int) -> Prompt:
-        """Return the prompt that holds passages of the document as text; without any, the question
-        alone.
+        """Return the prompt that holds passages of the document as text.
+
+        Without any, it is the question alone.
 
         Raises:
             WindowError: It does not fit the decoder's window.

@@ -1,5 +1,6 @@
-"""The harness's own long-document tasks: their real templates and settings, over documents of our
-own in place of the data sets.
+"""The harness's own long-document tasks: their real templates and settings, on our documents.
+
+Documents of our own stand in place of the data sets.
 """
 
 import importlib.util
@@ -94,8 +95,9 @@ def packages():
 
 @pytest.fixture(scope="module")
 def models(bases, tmp_path_factory) -> dict[bool, CompressingLM]:
-    """A pair whose decoder has a chat template, and one whose decoder has none, with windows for
-    the longest answers.
+    """A pair whose decoder has a chat template, and one whose decoder has none.
+
+    Their windows hold the longest answers.
     """
     made = {}
     for chat in (False, True):
@@ -148,21 +150,22 @@ def asked(task: ConfigurableTask, lm: CompressingLM, chat: bool) -> list:
 
 
 def check(request, lm: CompressingLM, document: str, chat: bool) -> str:
-    """Check what the pair reads of a request: the document as soft tokens, the end as text; return
-    the end.
+    """Check what the pair reads of a request, and return its end.
+
+    The document is read as soft tokens, the end as text.
     """
     context = request.args[0]
-    start, end = lm.spans(context, request.doc)[0]
+    start, end = lm.reader.spans(context, request.doc)[0]
     # All of the document but what stands in the tail.
     assert document.strip().startswith(context[start:end].strip()[:500])
     assert 500 < end - start <= len(document)
-    assert len(context) - end < 3 * lm.tail_chars
-    n_answer = (
-        lm._sampling(request.args[1])[0].max_new_tokens
-        if request.request_type == "generate_until"
-        else 0
+    assert len(context) - end < 3 * lm.reader.tail_chars
+    n_answer = 0
+    if request.request_type == "generate_until":
+        n_answer = lm._sampling(request.args[1])[0].max_new_tokens
+    prompt, ids = lm.reader.read(
+        context, request.doc, n_answer, "" if n_answer else request.args[1]
     )
-    prompt, ids = lm.read(context, request.doc, n_answer, "" if n_answer else request.args[1])
     assert prompt.soft_tokens is not None
     shown = lm.tokenizer.decode([id for id in prompt.ids if id != lm.pair.processor.placeholder_id])
     assert shown.endswith(context[end:] if n_answer else context[end:].rstrip())
@@ -257,22 +260,15 @@ def test_what_a_task_asks_is_answered(task, chat, models):
         assert all(total < 0 for total, _ in lm.loglikelihood(instances, disable_tqdm=True))
         return
     (request,) = instances
-    [whole] = lm.generate_until(
-        [
-            SimpleNamespace(
-                args=(request.args[0], {**request.args[1], "until": []}), doc=request.doc
-            )
-        ],
-        disable_tqdm=True,
-    )
-    [stopped] = lm.generate_until(
-        [
-            SimpleNamespace(
-                args=(request.args[0], {**request.args[1], "until": [whole[2:4]]}), doc=request.doc
-            )
-        ],
-        True,
-    )
+    context, settings = request.args
+
+    def written(until: list[str]) -> str:
+        asked = SimpleNamespace(args=(context, {**settings, "until": until}), doc=request.doc)
+        [text] = lm.generate_until([asked], disable_tqdm=True)
+        return text
+
+    whole = written([])
+    stopped = written([whole[2:4]])
     assert stopped == whole[: whole.index(whole[2:4])]
 
 
@@ -311,6 +307,6 @@ def test_the_system_message_of_a_conversation_is_no_document(models):
         {"role": "user", "content": f"{DOCUMENT}\n{ASKED}"},
     ]
     context = lm.apply_chat_template(messages)
-    start, _ = lm.spans(context, {})[0]
+    start, _ = lm.reader.spans(context, {})[0]
     assert context[:start] == "<|start|>system\nRead the book.<|end|>\n<|start|>user\n"
-    assert lm.spans(f"{DOCUMENT}\n{ASKED}", {})[0][0] == 0
+    assert lm.reader.spans(f"{DOCUMENT}\n{ASKED}", {})[0][0] == 0

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 from e2llm.checks import check_count
 from e2llm.methods.attention.base import FlatMemory
-from e2llm.methods.attention.lambda_attention import Shape
-from e2llm.methods.position.twin import trained_window
+from e2llm.methods.decoders.lambda_attention import Shape
+from e2llm.methods.decoders.rotary import trained_window
 
 
 @dataclass
 class LmInfinite(FlatMemory):
-    """Read the whole document as text; a token sees the first tokens, all at the farthest distance,
-    and those that are near.
+    """Read the whole document as text, each token after the first ones and those near to it.
 
-    The paper's optional attention to a few tokens between, in some layers, is left out.
+    The first tokens are all seen at the farthest distance. The paper's optional attention to a few
+    tokens between, in some layers, is left out.
 
     Attributes:
         first_tokens: First tokens that all see (10 in the authors' `convert_llama_model`; they find
@@ -33,7 +33,7 @@ class LmInfinite(FlatMemory):
     @property
     def shape(self) -> Shape:
         """First tokens, and near ones."""
-        n_near = (
-            trained_window(self.pair.base.decoder) if self.near_tokens is None else self.near_tokens
-        )
+        n_near = self.near_tokens
+        if n_near is None:
+            n_near = trained_window(self.pair.base.decoder)
         return Shape(self.first_tokens, n_near, farthest=n_near, in_order=False)

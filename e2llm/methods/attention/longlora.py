@@ -1,9 +1,8 @@
-"""LongLoRA (Chen et al. 2023, arXiv 2309.12307): training at a longer window with shifted sparse
-attention, reading with full attention.
+"""LongLoRA (Chen et al. 2023, arXiv 2309.12307): trained with shifted sparse attention.
 
 In training the text is cut into groups, within which a token attends; for half of the heads the
 cuts are half a group further, so that what one layer keeps apart the next brings together (section
-3.2). Beside LoRA, embeddings and norms are trained (section 3.3).
+3.2). Reading has full attention. Beside LoRA, embeddings and norms are trained (section 3.3).
 """
 
 from dataclasses import dataclass
@@ -49,8 +48,9 @@ class LongLora(Continual):
         return int(self.window * self.group_share)
 
     def build(self) -> nn.Module:
-        """Put LoRA on the base decoder, let gradients reach its embeddings and norms too, and its
-        attention be sparse while it trains.
+        """Put LoRA on the base decoder, whose attention is sparse while it trains.
+
+        Gradients reach its embeddings and norms too.
         """
         decoder: Any = super().build()
         attend_with(decoder, NAME, _attention)
@@ -59,10 +59,8 @@ class LongLora(Continual):
             if "norm" in name.lower():
                 parameter.requires_grad_(True)
 
-        def add_group(
-            module: nn.Module, arguments: Any, options: dict[str, Any]
-        ) -> tuple[Any, dict[str, Any]]:
-            return arguments, options | ({"group": self.group} if module.training else {})
+        def add_group(module: nn.Module, given: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+            return given, options | ({"group": self.group} if module.training else {})
 
         decoder.register_forward_pre_hook(add_group, with_kwargs=True)
         return decoder
@@ -71,48 +69,46 @@ class LongLora(Continual):
 def shifted_attention(
     query: Tensor, key: Tensor, value: Tensor, group: int, scaling: float | None = None
 ) -> Tensor:
-    """Attend causally within groups, which for the second half of the heads begin half a group
-    later.
+    """Attend causally within groups, which for half of the heads begin half a group later.
 
     The authors' code rolls the last half of a group to the front of the text; here it stays a group
     of its own, so that no token sees a later one.
 
     Shape:
-        query (batch, heads, n, head_dim), key and value (batch, kv_heads, n, head_dim) -> (batch,
-        heads, n, head_dim)
+        query (batch, heads, seq, head_dim), key and value (batch, kv_heads, seq, head_dim) ->
+        (batch, heads, seq, head_dim)
     """
     heads, half = query.shape[1], group // 2
-    states = torch.stack(
-        [query, *(each.repeat_interleave(heads // each.shape[1], dim=1) for each in (key, value))]
-    )
+    n_shared = heads // key.shape[1]
+    key, value = (states.repeat_interleave(n_shared, dim=1) for states in (key, value))
+    states = torch.stack([query, key, value])  # (3, batch, heads, seq, head_dim)
     first, second = states[:, :, : heads // 2], states[:, :, heads // 2 :]
-    shifted = torch.cat(
-        [
-            _grouped(second[..., :half, :], group, scaling),
-            _grouped(second[..., half:, :], group, scaling),
-        ],
-        dim=2,
-    )
-    return torch.cat([_grouped(first, group, scaling), shifted], dim=1)
+    before, after = second[..., :half, :], second[..., half:, :]
+    shifted = [_grouped(before, group, scaling), _grouped(after, group, scaling)]
+    halves = [_grouped(first, group, scaling), torch.cat(shifted, dim=2)]
+    return torch.cat(halves, dim=1)  # each half of the heads (batch, heads / 2, seq, head_dim)
 
 
 def _grouped(states: Tensor, group: int, scaling: float | None) -> Tensor:
     """Attend causally within groups of neighbours, of which the last may be shorter.
 
     Shape:
-        states (3, batch, heads, n, head_dim), queries, keys and values -> (batch, heads, n,
+        states (3, batch, heads, seq, head_dim), queries, keys and values -> (batch, heads, seq,
         head_dim)
     """
-    _, batch, _, n, _ = states.shape
+    _, batch, _, seq, _ = states.shape
     if not states.numel():
         return states[0]
-    group = min(group, n)
-    n_groups = -(-n // group)
+    group = min(group, seq)
+    n_groups = -(-seq // group)
     # What pads the last group comes after all that sees it.
-    padded = F.pad(states, (0, 0, 0, n_groups * group - n))
-    query, key, value = padded.unflatten(3, (n_groups, group)).transpose(2, 3).flatten(1, 2)
+    padded = F.pad(states, (0, 0, 0, n_groups * group - seq))
+    groups = padded.unflatten(3, (n_groups, group))  # (3, batch, heads, n_groups, group, head_dim)
+    # Each (batch x n_groups, heads, group, head_dim)
+    query, key, value = groups.transpose(2, 3).flatten(1, 2)
     out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    return out.unflatten(0, (batch, n_groups)).transpose(1, 2).flatten(2, 3)[:, :, :n]
+    out = out.unflatten(0, (batch, n_groups))  # (batch, n_groups, heads, group, head_dim)
+    return out.transpose(1, 2).flatten(2, 3)[:, :, :seq]  # (batch, heads, seq, head_dim)
 
 
 def _attention(
@@ -133,4 +129,4 @@ def _attention(
     # Trained norms and embeddings are in float32, where autocast makes of the products something
     # narrower.
     out = shifted_attention(query.to(value.dtype), key.to(value.dtype), value, group, scaling)
-    return out.transpose(1, 2).contiguous(), None
+    return out.transpose(1, 2).contiguous(), None  # (batch, seq, heads, head_dim)

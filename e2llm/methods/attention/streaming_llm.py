@@ -1,22 +1,20 @@
-"""StreamingLLM (Xiao et al. 2023, arXiv 2309.17453): the first tokens as sinks of attention, the
-last ones, and nothing between.
-"""
+"""StreamingLLM (Xiao et al. 2023, arXiv 2309.17453): attention sinks and the latest tokens."""
 
 from dataclasses import dataclass
 
 from e2llm.checks import check_count
 from e2llm.methods.attention.base import FlatMemory
-from e2llm.methods.attention.lambda_attention import Shape
-from e2llm.methods.position.twin import trained_window
+from e2llm.methods.decoders.lambda_attention import Shape
+from e2llm.methods.decoders.rotary import trained_window
 
 
 @dataclass
 class StreamingLlm(FlatMemory):
-    """Read the whole document as text and remember its first and last tokens; positions are those
-    in the cache (paper, section 3.2).
+    """Read the whole document as text and remember its first and last tokens.
 
-    A token sees the sinks as far away as they stand in the cache, however far away they are in the
-    text. Pieces give what the paper's way, token by token, gives.
+    Positions are those in the cache (paper, section 3.2): a token sees the sinks, which are the
+    first tokens, as far away as they stand in the cache, however far away they are in the text.
+    Pieces give what the paper's way, token by token, gives.
 
     Attributes:
         sink_tokens: First tokens that stay (4; paper, table 2).
@@ -37,6 +35,5 @@ class StreamingLlm(FlatMemory):
         """Sinks, and recent tokens beside the one that looks."""
         window = trained_window(self.pair.base.decoder)
         n_recent = window - self.sink_tokens if self.recent_tokens is None else self.recent_tokens
-        return Shape(
-            self.sink_tokens, n_recent + 1, farthest=self.sink_tokens + n_recent, in_order=True
-        )
+        farthest = self.sink_tokens + n_recent
+        return Shape(self.sink_tokens, n_recent + 1, farthest, in_order=True)

@@ -1,0 +1,1 @@
+"""Bounds: the floor, which reads no document, and the ceiling, which reads it all."""

@@ -12,8 +12,9 @@ from e2llm.reading.prompt import Passage
 
 @dataclass
 class FullText(Method):
-    """Read the whole document as text; the decoder's cache of it serves the questions after the
-    first.
+    """Read the whole document as text.
+
+    The decoder's cache of it serves the questions after the first.
     """
 
     role: ClassVar[str] = "ceiling"
@@ -41,13 +42,10 @@ class BaseFullText(FullText):
     def decoder(self) -> Any:
         """The decoder that the pair's configuration names, without LoRA."""
         config, own = self.pair.config, self.pair.base.decoder
-        return (
-            bases.load_decoder(
-                str(config.decoder_name), revision=config.decoder_revision, dtype=own.dtype
-            )
-            .to(own.device)
-            .eval()
+        decoder = bases.load_decoder(
+            str(config.decoder_name), revision=config.decoder_revision, dtype=own.dtype
         )
+        return decoder.to(own.device).eval()
 
     def __post_init__(self) -> None:
         if self.pair.config.decoder_name is None:

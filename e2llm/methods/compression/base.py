@@ -1,5 +1,6 @@
-"""Base of the trained methods that read a document apart from its question: training reads it with
-gradients, and all else is the same.
+"""Base of the trained methods that read a document apart from its question.
+
+Training reads it with gradients, and all else is the same.
 """
 
 from abc import abstractmethod
@@ -47,40 +48,33 @@ class TrainedReading(TrainableMethod):
         return super().read(text)
 
     def nats(self, document: str, question: str, answer: str) -> Tensor:
-        """Return the negative log-likelihood of each token of an answer, (n_answer_tokens,)
-        float32, with gradient.
-        """
+        """Return an answer's negative log-likelihoods with gradient, (n_answer_tokens,) float32."""
         return self._answer_nats(self.look(document), question, answer)
 
     @torch.no_grad()
     def score(self, reading: Reading, question: str, answer: str) -> Tensor:
-        """Return the nats of each token of an answer that somebody else wrote, (n_answer_tokens,)
-        float32.
-        """
+        """Return the nats of each token of a given answer, (n_answer_tokens,) float32."""
         return self._answer_nats(reading.kept, question, answer).cpu()
 
     def embed(self, prompt: Prompt) -> Tensor:
-        """Return a prompt's input embeddings, (seq, d_dec), with gradient where its soft tokens
-        have one.
-        """
-        ids = torch.tensor(prompt.ids, dtype=torch.long, device=self.decoder.device)
+        """Return a prompt's input embeddings, (seq, d_dec), with the gradient of soft tokens."""
+        ids = torch.tensor(prompt.ids, dtype=torch.long, device=self.decoder.device)  # (seq,)
         soft = ids == self.pair.processor.placeholder_id
-        embeddings = self.decoder.get_input_embeddings()(ids.masked_fill(soft, 0))
-        return (
-            embeddings
-            if prompt.soft_tokens is None
-            else embeddings.masked_scatter(soft[:, None], prompt.soft_tokens.to(embeddings))
-        )
+        # A placeholder may lie beyond the table; whatever stands there is replaced.
+        embeddings = self.decoder.get_input_embeddings()(ids.masked_fill(soft, 0))  # (seq, d_dec)
+        if prompt.soft_tokens is None:
+            return embeddings
+        # (n_soft, d_dec) into the places of the placeholders
+        return embeddings.masked_scatter(soft[:, None], prompt.soft_tokens.to(embeddings))
 
     def logits(self, kept: Any, question: str, ids: list[int]) -> Tensor:
-        """Return what the decoder says of each token of an answer before it reads it,
-        (n_answer_tokens, vocab).
-        """
+        """Return the logits that say each token of an answer, (n_answer_tokens, vocab)."""
         prompt = self.prompt(kept, question, len(ids))
         embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))
-        return self.decoder(
+        output = self.decoder(
             inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids) + 1
-        ).logits[0, :-1]
+        )
+        return output.logits[0, :-1]  # what the last token says is past the answer
 
     def _answer_nats(self, kept: Any, question: str, answer: str) -> Tensor:
         ids = self.answer_ids(answer)

@@ -1,51 +1,41 @@
-"""CEPE (Yen et al. 2024, arXiv 2402.16617): a small encoder reads the document chunk by chunk, and
-the decoder attends to its states.
+"""CEPE (Yen et al. 2024, arXiv 2402.16617): the decoder attends to a small encoder's states.
 
-A cross-attention stands in every layer of the decoder, after the self-attention and before the
-feed-forward network (section 2.2): h' = h + O softmax(Q norm(h) (K S)^T / sqrt(d)) V S, where S are
-the encoder's states of all chunks; K and V lead from the encoder's width to the decoder's, so that
-no other projection is needed, and no position is told. O is zero as it begins. Encoder and
-cross-attention are trained, the decoder is frozen. Not taken over: the authors' own small encoder
-(here it is the pair's, as it was before any training with the decoder) and their warm-up on
-copying.
+The encoder reads the document chunk by chunk, and the states of all chunks are what every layer of
+the decoder attends to (`decoders.cross_attention`). Encoder and cross-attention are trained, the
+decoder is frozen. Not taken over: the authors' own small encoder (here it is the pair's, as it was
+before any training with the decoder) and their warm-up on copying.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from e2llm.checks import check_count
 from e2llm.chunking.chunker import Chunker, make_spans
 from e2llm.compression.encoder_pass import BATCH_TOKENS, BATCH_TOKENS_ACCELERATOR, length_batches
-from e2llm.errors import UserError
 from e2llm.methods.base import AROUND, Needs, Prompt, Reading, Result, check_window
 from e2llm.methods.compression.base import TrainedReading
-from e2llm.methods.fitting.trainable import token_nats
-from e2llm.methods.position.twin import share
-from e2llm.model import bases
-from e2llm.model.operations import (
-    decoder_bytes,
-    decoder_flops,
-    head_shape,
-    linear_weights,
-    writing_flops,
+from e2llm.methods.decoders.cross_attention import (
+    add_cross_attention,
+    attending,
+    check_decoder,
+    cross_flops,
+    memory_width,
 )
+from e2llm.methods.fitting.trainable import token_nats
+from e2llm.model import bases
+from e2llm.model.operations import decoder_bytes, decoder_flops, linear_weights, writing_flops
+from e2llm.model.processing import EncoderRow
 from e2llm.reading.prompt import Passage
-
-_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """The end of a document as text, and the encoder's states of what stands before it, (n_states,
-    d_enc).
-    """
+    """The end of a document as text, and the encoder's states of the rest, (n_states, d_enc)."""
 
     tail: list[Passage]
     states: Tensor
@@ -53,8 +43,9 @@ class _Kept:
 
 @dataclass
 class Cepe(TrainedReading):
-    """Read the end of the document as text, and attend to the encoder's states of what stands
-    before it; nothing limits the length.
+    """Read the end of the document as text, and attend to the encoder's states of the rest.
+
+    Nothing limits the length.
 
     Attributes:
         text_tokens: Tokens at the document's end that stand as text (the authors' chat model:
@@ -89,8 +80,9 @@ class Cepe(TrainedReading):
 
     @property
     def window(self) -> None:
-        """Nothing limits the document's length; the decoder's window must hold its end, the
-        question and the answer.
+        """Nothing limits the document's length.
+
+        The decoder's window must hold its end, the question and the answer.
         """
         return None
 
@@ -119,21 +111,15 @@ class Cepe(TrainedReading):
         """Answer a question greedily."""
         with self.model.attending(reading.kept.states):
             result = super().answer(reading, question, max_new_tokens)
-        n_states, n_before, steps = (
-            len(reading.kept.states),
-            result.n_reused,
-            max(0, result.n_answer_tokens - 1),
-        )
-        flops = decoder_flops(self._plain, result.positions - n_before, n_before)
+        n_read = result.positions - result.n_reused
+        n_written = max(0, result.n_answer_tokens - 1)
+        flops = decoder_flops(self._plain, n_read, result.n_reused)
         flops += writing_flops(self._plain, result.positions, result.n_answer_tokens)
-        return replace(
-            result, flops=flops + self._cross_flops(result.positions - n_before + steps, n_states)
-        )
+        flops += self._cross_flops(n_read + n_written, len(reading.kept.states))
+        return replace(result, flops=flops)
 
     def logits(self, kept: Any, question: str, ids: list[int]) -> Tensor:
-        """Return what the decoder says of each token of an answer before it reads it,
-        (n_answer_tokens, vocab).
-        """
+        """Return the logits that say each token of an answer, (n_answer_tokens, vocab)."""
         with self.model.attending(kept.states):
             return super().logits(kept, question, ids)
 
@@ -143,17 +129,16 @@ class Cepe(TrainedReading):
         return 0.5
 
     def text_nats(self, text: str) -> Tensor:
-        """Return the negative log-likelihood of the tokens at a text's end, but the first, beside
-        the encoder's states of what stands before it.
+        """Return the negative log-likelihood of the tokens at a text's end, but the first.
+
+        They are read beside the encoder's states of what stands before them.
         """
-        head, tail = self._split(
-            text, max(2, min(self._n_text, len(self.pair.processor.text_ids(text)) // 2))
-        )
+        n_half = len(self.pair.processor.text_ids(text)) // 2
+        head, tail = self._split(text, max(2, min(self._n_text, n_half)))
         ids = self.pair.processor.text_ids(tail[0].text)
+        inputs = torch.tensor([ids[:-1]], device=self.decoder.device)  # (1, seq)
         with self.model.attending(self._states(head)):
-            logits = self.decoder(
-                input_ids=torch.tensor([ids[:-1]], device=self.decoder.device), use_cache=False
-            ).logits[0]
+            logits = self.decoder(input_ids=inputs, use_cache=False).logits[0]  # (seq, vocab)
         return token_nats(logits, ids[1:])
 
     def needs(self, n_tokens: int, max_new_tokens: int) -> list[Needs]:
@@ -162,17 +147,16 @@ class Cepe(TrainedReading):
         check_window(positions + max_new_tokens, self.pair.config.decoder_window)
         # As if the encoder's tokenizer cut as the decoder's does.
         n_states = max(0, n_tokens - self._n_text)
-        encoder, plain = self.pair.base.encoder, self._plain
-        width = _width(encoder) + 2 * _key_width(plain) * len(_layers(plain))
-        n_bytes = decoder_bytes(plain, positions + max_new_tokens)
-        n_bytes += n_states * encoder.dtype.itemsize * width
-        flops = 2 * n_states * linear_weights(encoder) + decoder_flops(plain, positions)
+        encoder = self.pair.base.encoder
+        n_bytes = decoder_bytes(self._plain, positions + max_new_tokens)
+        n_bytes += n_states * encoder.dtype.itemsize * memory_width(self._plain, _width(encoder))
+        flops = 2 * n_states * linear_weights(encoder) + decoder_flops(self._plain, positions)
         flops += self._cross_flops(positions, n_states)
         return [Needs(n_bytes, flops, max_new_tokens)]
 
     def _states(self, text: str) -> Tensor:
         rows = self.pair.processor.encoder_rows(text, make_spans(text, self.chunker))
-        return self.model.encode([(row.input_ids, row.chunk_ids >= 0) for row in rows])
+        return self.model.encode(rows)
 
     @property
     def _n_text(self) -> int:
@@ -185,17 +169,7 @@ class Cepe(TrainedReading):
         return self.pair.base.decoder
 
     def _cross_flops(self, n_new: int, n_states: int) -> int:
-        """Count the operations of the cross-attention for `n_new` positions; keys and values of the
-        states are made once for each question.
-        """
-        if not n_states:
-            return 0
-        d_dec, query, key = _width(self._plain), _query_width(self._plain), _key_width(self._plain)
-        per_layer = (
-            n_new * (4 * d_dec * query + 4 * query * n_states)
-            + 4 * n_states * _width(self.pair.base.encoder) * key
-        )
-        return per_layer * len(_layers(self._plain))
+        return cross_flops(self._plain, _width(self.pair.base.encoder), n_new, n_states)
 
 
 class CepeModel(nn.Module):
@@ -209,180 +183,31 @@ class CepeModel(nn.Module):
     def __init__(self, encoder: Any, decoder: Any) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        layers = _layers(decoder)
-        for index, layer in enumerate(layers):
-            layers[index] = CrossAttendingLayer(
-                layer, CrossAttention(decoder, _width(encoder)).to(decoder.device, decoder.dtype)
-            )
+        add_cross_attention(decoder, _width(encoder))
 
-    def encode(self, rows: list[tuple[list[int], Any]]) -> Tensor:
-        """Return the encoder's states of all rows, one after the other, (n_states, d_enc).
-
-        Args:
-            rows: Token ids of each, and which of them are the text's own.
-        """
+    def encode(self, rows: Sequence[EncoderRow]) -> Tensor:
+        """Return the states of the text's own tokens of all rows in order, (n_states, d_enc)."""
         device = self.encoder.device
+        if not rows:
+            return torch.zeros(0, _width(self.encoder), device=device)
+        budget = BATCH_TOKENS.get(device.type, BATCH_TOKENS_ACCELERATOR)
         states: dict[int, Tensor] = {}
-        for batch in length_batches(
-            [len(ids) for ids, _ in rows], BATCH_TOKENS.get(device.type, BATCH_TOKENS_ACCELERATOR)
-        ):
-            tensors = [torch.tensor(rows[row][0], device=device) for row in batch]
-            padded = nn.utils.rnn.pad_sequence(tensors, batch_first=True)
-            mask = nn.utils.rnn.pad_sequence(
-                [torch.ones_like(ids) for ids in tensors], batch_first=True
-            )
-            encoded = self.encoder(input_ids=padded, attention_mask=mask).last_hidden_state
+        for batch in length_batches([len(row.input_ids) for row in rows], budget):
+            own = [torch.tensor(rows[row].input_ids, device=device) for row in batch]
+            ids = nn.utils.rnn.pad_sequence(own, batch_first=True)  # (batch, chunk_len)
+            ones = [torch.ones_like(each) for each in own]
+            mask = nn.utils.rnn.pad_sequence(ones, batch_first=True)
+            # (batch, chunk_len, d_enc)
+            encoded = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
             for place, row in enumerate(batch):
-                states[row] = encoded[place, : len(rows[row][0])][
-                    torch.from_numpy(rows[row][1]).to(device)
-                ]
-        return (
-            torch.cat([states[row] for row in range(len(rows))])
-            if rows
-            else torch.zeros(0, _width(self.encoder), device=device)
-        )
+                of_text = torch.from_numpy(rows[row].chunk_ids >= 0).to(device)
+                states[row] = encoded[place, : len(own[place])][of_text]  # (n_own, d_enc)
+        return torch.cat([states[row] for row in range(len(rows))])
 
-    @contextmanager
-    def attending(self, states: Tensor) -> Iterator[None]:
-        """Let the decoder attend to an encoder's states, (n_states, d_enc); where there are none,
-        it is as it was.
-        """
-        memory = Memory(states) if len(states) else None
-        hook = self.decoder.register_forward_pre_hook(
-            lambda _, given, options: (given, options | {"memory": memory}), with_kwargs=True
-        )
-        try:
-            yield
-        finally:
-            hook.remove()
+    def attending(self, states: Tensor) -> AbstractContextManager[None]:
+        """Let the decoder attend to an encoder's states, (n_states, d_enc)."""
+        return attending(self.decoder, states)
 
 
-class Memory:
-    """What all layers attend to; each layer's keys and values are kept while nothing is trained.
-
-    Args:
-        states: The encoder's, (n_states, d_enc).
-    """
-
-    def __init__(self, states: Tensor) -> None:
-        self.states = states
-        self._kept: dict[CrossAttention, tuple[Tensor, Tensor]] = {}
-
-    def of(self, cross: "CrossAttention") -> tuple[Tensor, Tensor]:
-        """Return a cross-attention's keys and values, each (1, kv_heads, n_states, head_dim)."""
-        if torch.is_grad_enabled():
-            return cross.keys_values(self.states)
-        if cross not in self._kept:
-            self._kept[cross] = cross.keys_values(self.states)
-        return self._kept[cross]
-
-
-class CrossAttention(nn.Module):
-    """Attend to an encoder's states with as many heads as the decoder's own attention has.
-
-    Args:
-        decoder: The decoder, for its sizes.
-        d_enc: Width of the states.
-
-    Shape:
-        hidden states (batch, seq, d_dec) -> (batch, seq, d_dec)
-    """
-
-    def __init__(self, decoder: Any, d_enc: int) -> None:
-        super().__init__()
-        config, d_dec = decoder.config, _width(decoder)
-        _, self.head_dim = head_shape(config)
-        self.norm = nn.RMSNorm(d_dec, eps=getattr(config, "rms_norm_eps", 1e-6))
-        self.q_proj = nn.Linear(d_dec, _query_width(decoder), bias=False)
-        self.k_proj = nn.Linear(d_enc, _key_width(decoder), bias=False)
-        self.v_proj = nn.Linear(d_enc, _key_width(decoder), bias=False)
-        self.o_proj = nn.Linear(_query_width(decoder), d_dec, bias=False)
-        for projection in (self.q_proj, self.k_proj, self.v_proj):
-            nn.init.normal_(projection.weight, std=config.initializer_range)
-        nn.init.zeros_(self.o_proj.weight)
-
-    def keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values of an encoder's states (n_states, d_enc), each (1, kv_heads,
-        n_states, head_dim).
-        """
-        return self._heads(self.k_proj(states)[None]), self._heads(self.v_proj(states)[None])
-
-    def forward(self, hidden_states: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Attend to all states."""
-        scale = self.norm.weight.to(
-            hidden_states
-        )  # which is trained in float32 beside a decoder in bfloat16
-        queries = self._heads(
-            self.q_proj(F.rms_norm(hidden_states, self.norm.normalized_shape, scale, self.norm.eps))
-        )
-        attended = F.scaled_dot_product_attention(queries, keys, values, enable_gqa=True)
-        return self.o_proj(attended.transpose(1, 2).flatten(2))
-
-    def _heads(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-
-
-class CrossAttendingLayer(GradientCheckpointingLayer):
-    """A decoder's layer with a cross-attention between its self-attention and its feed-forward
-    network.
-    """
-
-    def __init__(self, layer: Any, cross: CrossAttention | None) -> None:
-        super().__init__()
-        self.layer, self.cross = layer, cross
-
-    def forward(
-        self, hidden_states: Tensor, memory: Memory | None = None, **options: Any
-    ) -> Tensor:
-        """Run the layer; without a memory it is as it was."""
-        attended, _ = self.layer.self_attn(
-            hidden_states=self.layer.input_layernorm(hidden_states), **options
-        )
-        hidden_states = hidden_states + attended
-        if self.cross is not None and memory is not None:
-            hidden_states = hidden_states + self.cross(hidden_states, *memory.of(self.cross))
-        return hidden_states + self.layer.mlp(self.layer.post_attention_layernorm(hidden_states))
-
-
-def check_decoder(decoder: Any) -> None:
-    """Check that a decoder's layers can take a cross-attention.
-
-    Raises:
-        UserError: They are not built as Llama's are.
-    """
-    layers = _layers(decoder)
-    if len(layers) and all(
-        {name for name, _ in layer.named_children()} >= _PARTS for layer in layers
-    ):
-        twin, ids = share(decoder), torch.arange(3, device=decoder.device)[None]
-        twin_layers = _layers(twin)
-        for index, layer in enumerate(twin_layers):
-            twin_layers[index] = CrossAttendingLayer(layer, None)
-        with torch.inference_mode():
-            if torch.equal(twin(input_ids=ids).logits, decoder(input_ids=ids).logits):
-                return
-    raise UserError(
-        f"the decoder ({decoder.config.model_type}) has other layers than Llama's "
-        "(self-attention, then feed-forward, each after one norm), between which cepe puts "
-        "its cross-attention; use a pair with a Llama, SmolLM, Mistral or Qwen decoder."
-    )
-
-
-def _layers(decoder: Any) -> Any:
-    return getattr(decoder.base_model, "layers", nn.ModuleList())
-
-
-def _width(model: Any) -> int:
-    return model.config.get_text_config().hidden_size
-
-
-def _query_width(decoder: Any) -> int:
-    heads, head_dim = head_shape(decoder.config.get_text_config())
-    return heads * head_dim
-
-
-def _key_width(decoder: Any) -> int:
-    heads, head_dim = head_shape(decoder.config.get_text_config())
-    return (
-        getattr(decoder.config.get_text_config(), "num_key_value_heads", None) or heads
-    ) * head_dim
+def _width(encoder: Any) -> int:
+    return encoder.config.get_text_config().hidden_size

@@ -1,5 +1,6 @@
-"""E2LLM: soft tokens from encoder and adapter, and where asked the chunks that the question needs
-as text (paper section 3).
+"""E2LLM: soft tokens of encoder and adapter, and the chunks that the question needs as text.
+
+Without the text it is the paper's section 3.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ class SoftTokenReading(Method):
     Attributes:
         ratio: Text tokens per soft token; "chunk" is one soft token per chunk (k = 1, the paper);
             None the pair's own, or the next that fits.
-        expand: Chunks put back as text; 0 is the paper, None the pair's own.
+        expand: Chunks that are expanded to text; 0 is the paper, None the pair's own.
         chunk_chars: Longest chunk (512 in the paper); None the pair's own.
         overlap_chars: Characters that a chunk repeats of the one before (0 in the paper); None the
             pair's own.
@@ -48,13 +49,12 @@ class SoftTokenReading(Method):
             )
         own = self.pair.chunker
         self._size = own.size if self.chunk_chars is None else self.chunk_chars
+        overlap = own.overlap if self.overlap_chars is None else self.overlap_chars
         self._chunker: SpanMaker
         if self.chunking == "semantic":
             self._chunker = self.pair.semantic_chunker(self._size)
         else:
-            self._chunker = Chunker(
-                self._size, own.overlap if self.overlap_chars is None else self.overlap_chars
-            )
+            self._chunker = Chunker(self._size, overlap)
 
     @property
     def chunker(self) -> SpanMaker:
@@ -62,16 +62,15 @@ class SoftTokenReading(Method):
         return self._chunker
 
     def read(self, text: str) -> Reading:
-        """Read a document, once; where the encoder had to read its sentences to cut it, that counts
-        too.
+        """Read a document, once.
+
+        Where the encoder had to read its sentences to cut it, that counts too.
         """
         reading = super().read(text)
         if self.chunking == "semantic":
-            reading = replace(
-                reading,
-                flops=reading.flops
-                + self.encoding_flops(text, partial(cut_sentences, size=self._size)),
-            )
+            sentences = partial(cut_sentences, size=self._size)
+            flops = reading.flops + self.encoding_flops(text, sentences)
+            reading = replace(reading, flops=flops)
         return reading
 
     def keep(self, text: str) -> CompressedDocument:

@@ -1,0 +1,1 @@
+"""Fitting: how rivals with weights of their own are trained; no methods here."""

@@ -1,5 +1,6 @@
-"""Rivals that have weights of their own: as they begin they equal the bare decoder; `e2llm fit`
-trains them and writes what `weights` names.
+"""Base of the rivals that have weights of their own, which `e2llm fit` trains and writes.
+
+As they begin they equal the bare decoder.
 """
 
 import json
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -21,7 +20,6 @@ from torch.nn import functional as F
 from e2llm.errors import UserError
 from e2llm.methods.base import Method
 from e2llm.methods.bounds.full_text import BaseFullText
-from e2llm.methods.position.twin import share
 from e2llm.model.digest import digest_weights
 from e2llm.reading.prompt import answer_text
 
@@ -58,8 +56,9 @@ class TrainableMethod(Method):
 
     @abstractmethod
     def nats(self, document: str, question: str, answer: str) -> Tensor:
-        """Return the negative log-likelihood of each token of an answer (`answer_ids`),
-        (n_answer_tokens,) float32, with gradient.
+        """Return an answer's negative log-likelihoods with gradient, (n_answer_tokens,) float32.
+
+        The tokens are those of `answer_ids`.
 
         Raises:
             WindowError: The document is too long for this method.
@@ -67,14 +66,13 @@ class TrainableMethod(Method):
 
     @property
     def text_share(self) -> float:
-        """Part of the training, at its beginning, that is on texts (`text_nats`) in the place of
-        questions.
-        """
+        """Part of the training, at its beginning, that is on texts (`text_nats`), not questions."""
         return 0.0
 
     def text_nats(self, text: str) -> Tensor:
-        """Return the negative log-likelihood of the tokens of a text, (n_tokens,) float32, with
-        gradient; asked for where `text_share` is above 0.
+        """Return a text's negative log-likelihoods with gradient, (n_tokens,) float32.
+
+        It is asked for where `text_share` is above 0.
         """
         raise NotImplementedError
 
@@ -85,9 +83,8 @@ class TrainableMethod(Method):
         Raises:
             UserError: The weights are damaged, or were trained with another decoder.
         """
-        with torch.inference_mode(
-            False
-        ):  # wherever it is asked for first: what is made in inference mode can never be trained
+        # It may be asked for first in inference mode, and what is made there can never be trained.
+        with torch.inference_mode(False):
             module = self.build().eval()
             if self.weights is not None:
                 if _read_facts(self.weights)["decoder"] != self.decoder_digest:
@@ -103,25 +100,22 @@ class TrainableMethod(Method):
         return _trained(self.module)
 
     def save(self, folder: Path, **facts: Any) -> None:
-        """Write what was trained, with the method's settings and other facts about the training,
-        into an existing folder.
+        """Write what was trained, and facts about it, into an existing folder.
+
+        Args:
+            folder: Where.
+            facts: About the training, beside the method's settings.
         """
-        save_file(
-            {
-                name: parameter.detach().cpu().contiguous()
-                for name, parameter in self.trained().items()
-            },
-            folder / WEIGHTS_FILE,
-        )
-        facts = {
+        save_weights(self.module, folder / WEIGHTS_FILE)
+        own = {
             "method": type(self).__name__,
             "settings": self._own_settings,
             "decoder": self.decoder_digest,
-        } | facts
-        (folder / METHOD_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        shutil.copymode(
-            folder / METHOD_FILE, folder / WEIGHTS_FILE
-        )  # which safetensors makes for its owner alone
+        }
+        text = json.dumps(own | facts, indent=1) + "\n"
+        (folder / METHOD_FILE).write_text(text, encoding="utf-8")
+        # safetensors makes its file for the owner alone.
+        shutil.copymode(folder / METHOD_FILE, folder / WEIGHTS_FILE)
 
     def base_decoder(self) -> Any:
         """Load the decoder that the pair names, without the pair's LoRA: what `build` builds on.
@@ -133,21 +127,18 @@ class TrainableMethod(Method):
         return decoder
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Return the decoder's ids of an answer; with its end while `module` trains, so that the
-        method learns to stop.
+        """Return the decoder's ids of an answer.
+
+        While `module` trains, its end is one of them, so that the method learns to stop.
         """
         end = self.pair.processor.tokenizer.eos_token_id
-        return self.pair.processor.text_ids(answer_text(self.pair.processor, answer)) + (
-            [end] if self.module.training and end is not None else []
-        )
+        ids = self.pair.processor.text_ids(answer_text(self.pair.processor, answer))
+        return [*ids, end] if self.module.training and end is not None else ids
 
     @property
     def _own_settings(self) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in json.loads(json.dumps(self.settings)).items()
-            if name != "weights"
-        }
+        settings = json.loads(json.dumps(self.settings))
+        return {name: value for name, value in settings.items() if name != "weights"}
 
     def _check_weights(self, facts: dict[str, Any]) -> None:
         if facts["method"] != type(self).__name__:
@@ -164,40 +155,10 @@ class TrainableMethod(Method):
                 )
 
 
-def add_lora(decoder: Any, rank: int, alpha: float) -> Any:
-    """Put LoRA, which changes nothing yet, on all linear layers of a decoder but its head;
-    gradients reach it alone. Return the decoder.
-    """
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    decoder = inject_adapter_in_model(config, decoder)
-    for name, parameter in decoder.named_parameters():
-        parameter.requires_grad_("lora_" in name)
-        if "lora_" in name:
-            parameter.data = parameter.data.to(decoder.dtype)
-    return decoder
-
-
-def merge_lora(module: nn.Module, merged: bool) -> None:
-    """Add LoRA into the weights that it changes, in place, or take it out again; only where it is
-    out can it be trained.
-    """
-    for layer in module.modules():
-        if isinstance(layer, LoraLayer) and layer.merged != merged:
-            layer.merge() if merged else layer.unmerge()
-
-
-def without_lora(decoder: Any) -> Any:
-    """Return a second view of a decoder without LoRA's layers, which shares its weights: what it
-    reads with while LoRA is merged into them.
-    """
-    with torch.inference_mode(False):
-        twin = share(decoder)
-    for name, layer in list(twin.named_modules()):
-        if isinstance(layer, LoraLayer):
-            twin.set_submodule(name, layer.get_base_layer())
-    return twin
+def save_weights(module: nn.Module, file: Path) -> None:
+    """Write what is trained of a method's module."""
+    trained = _trained(module).items()
+    save_file({name: own.detach().cpu().contiguous() for name, own in trained}, file)
 
 
 def load_weights(module: nn.Module, file: Path) -> None:
@@ -214,9 +175,8 @@ def load_weights(module: nn.Module, file: Path) -> None:
             "method again."
         ) from error
     wanted = _trained(module)
-    if {name: tensor.shape for name, tensor in state.items()} != {
-        name: parameter.shape for name, parameter in wanted.items()
-    }:
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    if shapes != {name: parameter.shape for name, parameter in wanted.items()}:
         raise UserError(
             f"`weights`: {file} does not fit the method's parameters; fit the method again."
         )
@@ -231,9 +191,8 @@ def token_nats(logits: Tensor, ids: list[int]) -> Tensor:
     Shape:
         logits (n, vocab), n ids -> (n,) float32
     """
-    return F.cross_entropy(
-        logits.float(), torch.tensor(ids, device=logits.device), reduction="none"
-    )
+    wanted = torch.tensor(ids, device=logits.device)  # (n,)
+    return F.cross_entropy(logits.float(), wanted, reduction="none")
 
 
 def _trained(module: nn.Module) -> dict[str, nn.Parameter]:

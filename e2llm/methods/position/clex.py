@@ -18,14 +18,13 @@ from torch.nn import functional as F
 
 from e2llm.checks import check_count
 from e2llm.errors import UserError
-from e2llm.methods.position.longer_window import LongerWindow
-from e2llm.methods.position.twin import rotary, trained_window
+from e2llm.methods.decoders.rotary import rotary, trained_window
+from e2llm.methods.position.base import LongerWindow
 
 
 @dataclass
 class Clex(LongerWindow):
-    """Read the whole document as text, at frequencies that were learnt for every scale up to
-    `factor`.
+    """Read the whole document as text, at frequencies learnt for every scale up to `factor`.
 
     Attributes:
         factor: Largest scale, in training and in reading (the authors' Llama-2-7B: trained window
@@ -49,9 +48,7 @@ class Clex(LongerWindow):
             )
 
     def build(self) -> nn.Module:
-        """Put LoRA on the base decoder, and positions whose frequencies are learnt in the place of
-        its own.
-        """
+        """Put LoRA on the base decoder, and learnt positions in the place of its own."""
         decoder: Any = super().build()
         plain = rotary(decoder)
         name = next(name for name, module in decoder.named_modules() if module is plain)
@@ -67,10 +64,9 @@ class Clex(LongerWindow):
         return decoder
 
     def frequencies(self, n_positions: int) -> tuple[Tensor, float]:
-        """Return what the equation gives at the scale of a text of `n_positions`: the least whole
-        number of windows that holds it.
-        """
+        """Return what the equation gives at the scale of a text of `n_positions`."""
         positions = rotary(self.module)
+        # The least whole number of windows that holds it.
         scale = min(-(-n_positions // positions.window), positions.most)
         with torch.no_grad():
             return positions.at(scale), positions.attention_scaling
@@ -104,12 +100,8 @@ class ClexPositions(nn.Module):
         step: float,
     ) -> None:
         super().__init__()
-        self.attention_scaling, self.window, self.most, self.step = (
-            attention_scaling,
-            window,
-            most,
-            step,
-        )
+        self.attention_scaling = attention_scaling
+        self.window, self.most, self.step = window, most, step
         self.register_buffer("plain", frequencies.detach().clone().float(), persistent=False)
         self.register_buffer("inv_freq", self.plain.clone(), persistent=False)
         n = len(frequencies)
@@ -124,52 +116,55 @@ class ClexPositions(nn.Module):
             position_ids (batch, seq) -> twice (batch, seq, rotary_dim), in the type of `x`
         """
         with torch.autocast(x.device.type, enabled=False):
-            positions, frequencies = (
-                self.draw(position_ids) if self.training else (position_ids.float(), self.inv_freq)
-            )
-            angles = positions[..., None] * frequencies
-            angles = torch.cat([angles, angles], dim=-1)
-            return (angles.cos() * self.attention_scaling).to(x.dtype), (
-                angles.sin() * self.attention_scaling
-            ).to(x.dtype)
+            positions, frequencies = position_ids.float(), self.inv_freq
+            if self.training:
+                positions, frequencies = self.draw(position_ids)
+            angles = positions[..., None] * frequencies  # (batch, seq, rotary_dim / 2)
+            angles = torch.cat([angles, angles], dim=-1)  # (batch, seq, rotary_dim)
+            cosines = angles.cos() * self.attention_scaling
+            sines = angles.sin() * self.attention_scaling
+            return cosines.to(x.dtype), sines.to(x.dtype)
 
     def draw(self, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw a scale, and positions of it in order, the first and the last always among them;
-        return them with the scale's frequencies.
+        """Draw a scale, and positions of it in order; return them with the scale's frequencies.
 
-        A text that is longer than the window is taken to be its width for this, so that no position
-        is beyond the scale.
+        The first and the last position of the scale are always among them.
+
+        Shape:
+            position_ids (batch, seq) -> (batch, seq), (rotary_dim / 2,)
         """
-        scale, n = int(torch.randint(1, self.most + 1, ())), position_ids.shape[-1]
-        between = torch.randperm(n * scale - 2)[: n - 2].sort().values + 1
-        positions = F.pad(F.pad(between, (1, 0)), (0, 1), value=n * scale - 1).to(
-            position_ids.device
-        ) / max(1, n // self.window)
+        scale, seq = int(torch.randint(1, self.most + 1, ())), position_ids.shape[-1]
+        between = torch.randperm(seq * scale - 2)[: seq - 2].sort().values + 1
+        drawn = F.pad(F.pad(between, (1, 0)), (0, 1), value=seq * scale - 1)  # (seq,)
+        # A text that is longer than the window is taken to be its width for this, so that no
+        # position is beyond the scale.
+        positions = drawn.to(position_ids.device) / max(1, seq // self.window)
         return positions.expand(position_ids.shape), self.at(scale)
 
     def at(self, scale: int) -> Tensor:
         """Return the frequencies at a scale, with gradient, (rotary_dim / 2,) float32."""
         if scale == 1:
             return self.plain
-        return solve(
-            self.slope, self.plain.log(), 1.0, float(scale), math.ceil((scale - 1) / self.step)
-        ).exp()
+        n_steps = math.ceil((scale - 1) / self.step)
+        return solve(self.slope, self.plain.log(), 1.0, float(scale), n_steps).exp()
 
     def slope(self, logs: Tensor, scale: float) -> Tensor:
-        """Return how fast the logarithms of the frequencies move with the scale, (rotary_dim / 2,)."""
+        """Return how fast the frequencies' logarithms move with the scale, (rotary_dim / 2,)."""
         # Dynamic NTK: the base grows by alpha^(d / (d - 2)) with alpha = 2 t - 1, so that the j-th
         # frequency falls by alpha^(-2 j / (d - 2)).
         n, alpha = len(logs), 2 * scale - 1
         falls = torch.arange(n, device=logs.device) / max(1, n - 1)
-        inner = F.silu((logs + self.plain.log() - falls * math.log(alpha)) @ self.up.float())
+        known = logs + self.plain.log() - falls * math.log(alpha)
+        inner = F.silu(known @ self.up.float())  # (rotary_dim x width,)
         return inner @ self.down.float() - falls * (2 / alpha)
 
 
 def solve(
     slope: Callable[[Tensor, float], Tensor], start: Tensor, begin: float, end: float, n_steps: int
 ) -> Tensor:
-    """Follow dz/dt = slope(z, t) from `begin` to `end` in equal steps of the classical Runge-Kutta
-    method; return z there.
+    """Follow dz/dt = slope(z, t) from `begin` to `end` and return z there.
+
+    The steps are equal ones of the classical Runge-Kutta method, of the fourth order.
     """
     z, step = start, (end - begin) / n_steps
     for index in range(n_steps):

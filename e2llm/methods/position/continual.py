@@ -1,9 +1,8 @@
-"""Continual pretraining of the decoder at a longer window, then fine-tuning on questions: what the
-reviewers missed beside E2LLM.
+"""Continual pretraining of the decoder at a longer window, then fine-tuning on questions.
 
-Rotary positions are stretched as in Xiong et al. 2023 (arXiv 2309.16039: the base of the
-frequencies is raised, "ABF") or as in Chen et al. 2023 (arXiv 2306.15595: positions are divided by
-the factor, "PI").
+It is what the paper's reviewers missed beside E2LLM. Rotary positions are stretched as in Xiong et
+al. 2023 (arXiv 2309.16039: the base of the frequencies is raised, "ABF") or as in Chen et al. 2023
+(arXiv 2306.15595: positions are divided by the factor, "PI").
 """
 
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from e2llm.checks import check_choice
 from e2llm.errors import UserError
-from e2llm.methods.position.longer_window import LongerWindow
-from e2llm.methods.position.twin import rotary, trained_window
+from e2llm.methods.decoders.rotary import rotary, trained_window
+from e2llm.methods.position.base import LongerWindow
 
 ROPES = ("abf", "pi")
 STRETCHES = ("beyond", "always")
@@ -23,8 +22,9 @@ STRETCHES = ("beyond", "always")
 
 @dataclass
 class Continual(LongerWindow):
-    """Read the whole document as text, after training on texts at the longer window and then on
-    questions.
+    """Read the whole document as text, after training at the longer window.
+
+    Training reads texts first and then questions.
 
     Attributes:
         factor: Width of the window over that of the trained one (Xiong et al.: 4,096 to 32,768).
@@ -57,7 +57,8 @@ class Continual(LongerWindow):
         if self.rope == "pi":
             return plain / self.factor, scaling
         n = len(plain)
-        return plain * self.base_factor ** (-torch.arange(n, device=plain.device) / n), scaling
+        falls = -torch.arange(n, device=plain.device) / n  # (rotary_dim / 2,)
+        return plain * self.base_factor**falls, scaling
 
     @cached_property
     def _plain(self) -> tuple[Tensor, float]:

@@ -1,5 +1,6 @@
-"""Dynamic NTK (bloc97 and emozilla 2023; YaRN paper, arXiv 2309.00071, section 3.3): the base of
-the frequencies grows with the text's length.
+"""Dynamic NTK (bloc97, emozilla 2023): the frequencies' base grows with the text's length.
+
+YaRN's paper (arXiv 2309.00071) describes it in section 3.3.
 """
 
 from dataclasses import dataclass
@@ -11,15 +12,14 @@ from e2llm.methods.position.base import WiderWindow
 
 @dataclass
 class DynamicNtk(WiderWindow):
-    """Read the whole document as text with dynamic NTK scaling, without training; within the
-    trained window nothing changes.
+    """Read the whole document as text with dynamic NTK scaling, without training.
 
-    The library computes the scale anew for every written token and leaves the keys in its cache at
-    older ones (huggingface/transformers, issue 25104); here prompt and answer have one, for the
-    length that both may reach.
+    Within the trained window nothing changes. The library computes the scale anew for every written
+    token and leaves the keys in its cache at older ones (huggingface/transformers, issue 25104);
+    here prompt and answer have one, for the length that both may reach.
 
     Attributes:
-        factor: Width of the window over that of the trained one. It decides what is refused alone.
+        factor: Width of the window over that of the trained one; it decides only what is refused.
         alpha: The library's `factor`: the base grows with alpha * length / trained window - (alpha
             - 1). 2 is the one that the method was published with (turboderp/exllama, issue 126).
     """

@@ -1,6 +1,4 @@
-"""Resonance RoPE (Wang et al. 2024, arXiv 2403.00071) on top of YaRN: every wavelength is a whole
-number of positions.
-"""
+"""Resonance RoPE (Wang et al. 2024, arXiv 2403.00071): YaRN with whole wavelengths."""
 
 import math
 from dataclasses import dataclass
@@ -14,8 +12,8 @@ from e2llm.methods.position.yarn import Yarn
 class Resonance(Yarn):
     """Read the whole document as text with Resonance YaRN, without training.
 
-    A dimension whose wavelength is whole takes, beyond the trained window, no angle that it did not
-    take within.
+    Every wavelength is a whole number of positions: such a dimension takes, beyond the trained
+    window, no angle that it did not take within.
 
     Attributes:
         factor: The scale s of YaRN (as there; the authors' own run, Llama-2 to 32K tokens, has 8).
@@ -25,4 +23,5 @@ class Resonance(Yarn):
     def frequencies(self, n_positions: int) -> tuple[Tensor, float]:
         """Return YaRN's with their wavelengths rounded (the authors' `resonance_register`)."""
         frequencies, scaling = super().frequencies(n_positions)
-        return 2 * math.pi / (2 * math.pi / frequencies).round(), scaling
+        wavelengths = (2 * math.pi / frequencies).round()  # (rotary_dim / 2,)
+        return 2 * math.pi / wavelengths, scaling

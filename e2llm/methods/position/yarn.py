@@ -1,13 +1,14 @@
-"""YaRN (Peng et al. 2023, arXiv 2309.00071): high frequencies stay, low ones are interpolated,
-attention is sharpened. The library's own.
+"""YaRN (Peng et al. 2023, arXiv 2309.00071): low frequencies are interpolated, high ones stay.
+
+Attention is sharpened too. The frequencies are the library's own.
 """
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from e2llm.methods.decoders.rotary import trained_window
 from e2llm.methods.position.base import WiderWindow
-from e2llm.methods.position.twin import trained_window
 
 
 @dataclass

@@ -13,10 +13,10 @@ _PLACE = "\nFrom document (characters 10000-10512):\n\n"
 
 
 def budget(pair: E2LLM, text: str, ratio: float | str | None, expand: int | None) -> int:
-    """Return the decoder positions that E2LLM gives a document: its soft tokens, and as many
-    average chunks as are expanded with their places.
+    """Return the decoder positions that E2LLM gives a document.
 
-    Where E2LLM would need more than the decoder's window, it is what the window has room for.
+    They are its soft tokens, and as many average chunks as are expanded with their places. Where
+    E2LLM would need more than the decoder's window, it is what the window has room for.
 
     Args:
         pair: The pair.
@@ -47,31 +47,33 @@ def predict_positions(
     expand: int | None,
     chunk_chars: int | None = None,
 ) -> int:
-    """Predict the positions that E2LLM needs for a document of `n_tokens` tokens, whatever the
-    window holds.
+    """Predict the positions that E2LLM needs for a document, whatever the window holds.
+
+    Args:
+        pair: The pair.
+        n_tokens: Tokens of the document.
+        ratio, expand: As in `budget`.
+        chunk_chars: Longest chunk; None for the pair's own.
     """
     n_chunks = -(-n_tokens * CHARS_PER_TOKEN // (chunk_chars or pair.config.chunk_chars))
     if ratio is None:
-        ratio = (
-            fitting_ratio([n_tokens], [n_chunks], room(pair), least=pair.config.ratio) or "chunk"
-        )
+        fitting = fitting_ratio([n_tokens], [n_chunks], room(pair), least=pair.config.ratio)
+        ratio = fitting or "chunk"
     return _positions(pair, n_tokens, n_chunks, ratio, expand)
 
 
 def room(pair: E2LLM) -> int:
     """Return the positions that a document may take in the decoder's window."""
-    return (
-        2**62 if pair.config.decoder_window is None else max(1, pair.config.decoder_window - BESIDE)
-    )
+    window = pair.config.decoder_window
+    return 2**62 if window is None else max(1, window - BESIDE)
 
 
 def _positions(
     pair: E2LLM, n_tokens: int, n_chunks: int, ratio: float | str, expand: int | None
 ) -> int:
     expand = pair.config.expand if expand is None else expand
-    expanded = min(expand, n_chunks) * (
-        -(-n_tokens // max(1, n_chunks)) + len(pair.processor.text_ids(_PLACE))
-    )
+    n_chunk = -(-n_tokens // max(1, n_chunks)) + len(pair.processor.text_ids(_PLACE))
+    expanded = min(expand, n_chunks) * n_chunk
     # Expanded by an untrained pair, the soft tokens are left out of the prompt; chunks that find no
     # room are.
     n_soft = n_soft_at(ratio, [n_tokens], [n_chunks]) if pair.config.trained or not expand else 0

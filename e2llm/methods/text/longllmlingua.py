@@ -1,11 +1,10 @@
-"""LongLLMLingua (Jiang et al. 2023, arXiv 2310.06839) at equal budget: chunks and tokens that make
-the question likely, by the `llmlingua` package.
+"""LongLLMLingua (Jiang et al. 2023, arXiv 2310.06839): what makes the question likely, as text.
 
-The package (0.2.2) asks the network for a tokenizer when it is made, and cannot read the cache of
-transformers 5 (microsoft/LLMLingua, issue 210). Here it is made around the pair's decoder and
-tokenizer, and the decoder speaks to it with the tuples that it knows. Chunks are scored one by one
-and the budget is kept within the decoder's window, so the package's own way beyond the window never
-runs.
+Chunks and tokens are chosen at equal budget by the `llmlingua` package. The package (0.2.2) asks
+the network for a tokenizer when it is made, and cannot read the cache of transformers 5
+(microsoft/LLMLingua, issue 210). Here it is made around the pair's decoder and tokenizer, and the
+decoder speaks to it with the tuples that it knows. Chunks are scored one by one and the budget is
+kept within the decoder's window, so the package's own way beyond the window never runs.
 """
 
 import importlib
@@ -38,8 +37,7 @@ _QUESTION_TOKENS = 64
 
 @dataclass
 class LongLlmLingua(Method):
-    """Read what the decoder itself finds informative about the question, chunk by chunk and token
-    by token.
+    """Read the chunks and tokens that the decoder itself finds informative about the question.
 
     What the package leaves may exceed the budget by about 100 tokens.
 
@@ -63,11 +61,10 @@ class LongLlmLingua(Method):
             )
 
     def keep(self, text: str) -> tuple[list[str], int]:
-        """Cut the text into the chunks that E2LLM has, and count the positions that it would use."""
+        """Cut the text into E2LLM's chunks, and count the positions that it would use."""
         chunks = [text[start:end].strip() for start, end in make_spans(text, self.chunker)]
-        return [chunk for chunk in chunks if chunk], budget(
-            self.pair, text, self.ratio, self.expand
-        )
+        n_allowed = budget(self.pair, text, self.ratio, self.expand)
+        return [chunk for chunk in chunks if chunk], n_allowed
 
     def prompt(self, kept: Any, question: str, max_new_tokens: int) -> Prompt:
         """Return what is left of the chunks, the best first, with the question after it.
@@ -120,8 +117,9 @@ class LongLlmLingua(Method):
         scorer, tokenizer, window = self._scorer, self.pair.processor.tokenizer, self.window
 
         class Compressor(package.PromptCompressor):
-            """The package's compressor around models that are loaded already; its own constructor
-            loads them, and asks the network.
+            """The package's compressor around models that are loaded already.
+
+            Its own constructor loads them, and asks the network.
             """
 
             def __init__(self) -> None:
@@ -158,8 +156,9 @@ class LongLlmLingua(Method):
 
 
 class _Scorer:
-    """Run the decoder as the package calls it, with a tuple of keys and values for each layer in
-    the place of a cache.
+    """Run the decoder as the package calls it.
+
+    It gives and takes a tuple of keys and values for each layer in the place of a cache.
 
     Attributes:
         flops: Operations so far.
@@ -174,6 +173,7 @@ class _Scorer:
     ) -> SimpleNamespace:
         decoder = self.pair.base.decoder
         cache = DynamicCache(config=decoder.config)
+        # Each (1, kv_heads, n_before, head_dim)
         for index, (keys, values) in enumerate(past_key_values or []):
             cache.update(keys, values, index)
         n_before, n_new = cache.get_seq_length(), input_ids.shape[1]
@@ -185,7 +185,5 @@ class _Scorer:
                 **{cache_argument(): cache},
             )
         self.flops += decoder_flops(decoder, n_new, n_before, n_new)
-        return SimpleNamespace(
-            logits=output.logits,
-            past_key_values=[(layer.keys, layer.values) for layer in cache.layers],
-        )
+        pairs = [(layer.keys, layer.values) for layer in cache.layers]
+        return SimpleNamespace(logits=output.logits, past_key_values=pairs)  # (1, n_new, vocab)

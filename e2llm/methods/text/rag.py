@@ -1,5 +1,6 @@
-"""Retrieval-augmented generation at equal budget: the same encoder, the same chunks, as text, for
-as many decoder positions as E2LLM would use.
+"""Retrieval-augmented generation (RAG) at equal budget: the encoder's best chunks, as text.
+
+Encoder and chunks are E2LLM's, and so is the number of decoder positions.
 """
 
 from dataclasses import dataclass
@@ -26,16 +27,18 @@ class Rag(Method):
     encodes: ClassVar[bool] = True
 
     def keep(self, text: str) -> tuple[CompressedDocument, int]:
-        """Embed the chunks, and count the soft tokens that E2LLM would have; those made here, one a
-        chunk, are not used.
+        """Embed the chunks, and count the soft tokens that E2LLM would have.
+
+        Those made here, one a chunk, are not used.
         """
         soft = self.pair.config.trained or self._expand == 0
         n_soft = budget(self.pair, text, self.ratio, 0) if soft else 0
         return self.pair.compress(text, NAME, "chunk"), n_soft
 
     def prompt(self, kept: Any, question: str, max_new_tokens: int) -> Prompt:
-        """Return the best chunks, as many as take no more positions than E2LLM's soft tokens and
-        expanded chunks, and one at the least.
+        """Return the best chunks, and one at the least, with the question after them.
+
+        They take no more positions than E2LLM's soft tokens and expanded chunks.
         """
         document, n_soft = kept
         planner = self.pair.planner

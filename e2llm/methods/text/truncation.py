@@ -1,4 +1,4 @@
-"""Truncation at equal budget: as much of the text as E2LLM has decoder positions for the document."""
+"""Truncation at equal budget: as much of the text as E2LLM has decoder positions for it."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -52,7 +52,6 @@ class Truncation(Method):
         return min(n_tokens, predict_budget(self.pair, n_tokens, self.ratio, self.expand))
 
     def _text(self, ids: list[int]) -> str:
+        tokenizer = self.pair.processor.tokenizer
         # A cut through a character of several tokens leaves a sign for what is missing.
-        return self.pair.processor.tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip(
-            "\ufffd"
-        )
+        return tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip("\ufffd")

@@ -8,8 +8,8 @@ import torch
 from e2llm.errors import E2LLMError, UserError
 from e2llm.evaluation.costs import Machine
 from e2llm.methods import make_method
-from e2llm.methods.attention.lambda_attention import lambda_cache, lambda_decoder
-from e2llm.methods.position.twin import rotary
+from e2llm.methods.decoders.lambda_attention import lambda_cache, lambda_decoder
+from e2llm.methods.decoders.rotary import rotary
 from e2llm.model.attention import GROUPED
 from e2llm.model.versions import cache_argument
 from tests.evaluation.test_costs import counted
@@ -29,7 +29,7 @@ def pair(make_pair):
 
 
 def streaming_distances(n, n_sinks, n_recent):
-    """Distances by the paper's own procedure: a cache token by token, positions counted within it."""
+    """Distances by the paper's procedure: a cache token by token, positions counted within it."""
     distances, cache = torch.full((n, n), math.nan), []
     for token in range(n):
         for place, kept in enumerate([*cache, token]):

@@ -8,7 +8,7 @@ import torch
 from e2llm.errors import UserError, WindowError
 from e2llm.evaluation.costs import Machine
 from e2llm.methods import make_method
-from e2llm.methods.compression.cepe import CrossAttention
+from e2llm.methods.decoders.cross_attention import CrossAttention
 from tests.evaluation.test_costs import counted
 from tests.methods.fitting.training import (
     ANSWER,

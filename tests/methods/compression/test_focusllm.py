@@ -7,10 +7,10 @@ from transformers import DynamicCache
 from e2llm.errors import UserError, WindowError
 from e2llm.evaluation.costs import Machine
 from e2llm.methods import make_method
-from e2llm.methods.attention.lambda_attention import _turn, _turned
 from e2llm.methods.base import Prompt
-from e2llm.methods.compression.focusllm import _copied, _Writing
-from e2llm.methods.position.twin import rotary
+from e2llm.methods.compression.focusllm import _Writing
+from e2llm.methods.decoders.cache import branch
+from e2llm.methods.decoders.rotary import rotary, turn_by, turned
 from e2llm.model.versions import cache_argument
 from tests.evaluation.test_costs import counted
 from tests.methods.fitting.training import (
@@ -51,10 +51,10 @@ def by_hand(method, text, answer, decoder):
             cache = DynamicCache(config=decoder.config)
             read = torch.tensor([chunk + local[len(prompt) - 20 :]])
             decoder(input_ids=read, use_cache=True, **{cache_argument(): cache})
-            turn = _turn(torch.tensor([order - read.shape[1] + 1]), rotary(decoder).inv_freq)
+            turn = turn_by(torch.tensor([order - read.shape[1] + 1]), rotary(decoder).inv_freq)
             found.append(
                 [
-                    (_turned(layer.keys[:, :, -1:], turn), layer.values[:, :, -1:])
+                    (turned(layer.keys[:, :, -1:], turn), layer.values[:, :, -1:])
                     for layer in cache.layers
                 ]
             )
@@ -188,7 +188,7 @@ def test_an_answer_costs_as_much_as_the_library_counts(make_pair, n_tokens):
 
     def run() -> None:  # as `generate` does, in a thread of its own, which the counter does not see
         writing = _Writing(
-            method.model, [_copied(chunk) for chunk in reading.kept.chunks], ids, 20, 1
+            method.model, [branch(chunk) for chunk in reading.kept.chunks], ids, 20, 1
         )
         with writing.renewing():
             for step in range(n_tokens):

@@ -13,8 +13,11 @@ import torch
 
 from e2llm.errors import E2LLMError, UserError
 from e2llm.methods import make_method
+from e2llm.methods.fitting.run import fit
+from e2llm.methods.fitting.samples import Samples
+from e2llm.methods.fitting.settings import FitSettings
 from e2llm.methods.fitting.trainable import METHOD_FILE, WEIGHTS_FILE, TrainableMethod
-from e2llm.methods.fitting.trainer import FitSettings, Objective, Samples, fit
+from e2llm.methods.fitting.trainer import Objective
 from e2llm.training.data.sources import Source, SourceSettings, open_source
 from e2llm.training.deal import VALIDATION_SEED
 from e2llm.training.log import LOG_FILE

@@ -7,8 +7,8 @@ import torch
 
 from e2llm.errors import UserError
 from e2llm.methods import make_method
+from e2llm.methods.decoders.rotary import rotary
 from e2llm.methods.position.clex import ClexPositions, solve
-from e2llm.methods.position.twin import rotary
 from tests.tiny import TEXT
 
 WINDOW = 512

@@ -5,7 +5,7 @@ import torch
 
 from e2llm.errors import UserError
 from e2llm.methods import make_method
-from e2llm.methods.position.twin import rotary
+from e2llm.methods.decoders.rotary import rotary
 
 WINDOW = 512
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from e2llm.errors import E2LLMError, UserError, WindowError
 from e2llm.methods import make_method
-from e2llm.methods.position.twin import rotary
+from e2llm.methods.decoders.rotary import rotary
 from tests.methods.sharp import sharpen
 from tests.tiny import TEXT
 

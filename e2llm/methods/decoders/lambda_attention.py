@@ -1,9 +1,9 @@
-"""Λ-shaped attention: every token sees the first tokens and the nearest, at distances that training
-knew; the cache holds no others.
+"""Λ-shaped attention: every token sees the first tokens and the nearest, and no others.
 
-StreamingLLM and LM-Infinite are both this; they differ in the distance at which the first tokens
-are seen. An attention function of the library's registry, a cache layer, and a hook on a decoder
-that shares the pair's weights; no class is changed.
+Distances are those that training knew, and the cache holds nothing else. StreamingLLM and
+LM-Infinite are both this; they differ in the distance at which the first tokens are seen. It is an
+attention function of the library's registry, a cache layer, and a hook on a decoder that shares the
+pair's weights; no class is changed.
 """
 
 import sys
@@ -17,13 +17,14 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from e2llm.errors import E2LLMError
-from e2llm.methods.position.twin import check_rotary, rotary, share, trained_window
+from e2llm.methods.decoders.rotary import check_rotary, rotary, trained_window, turn_by, turned
+from e2llm.methods.decoders.twin import share
 from e2llm.model.attention import attend_with
 from e2llm.model.versions import cache_argument
 
 NAME = "lambda"
 # Kinds of rotary positions whose frequencies are the same for every text.
-_STEADY = ("default", "linear", "llama3", "yarn")
+STEADY = ("default", "linear", "llama3", "yarn")
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ class Shape:
     in_order: bool
 
     def n_kept(self, n_seen: int) -> int:
-        """Return how many of the tokens seen so far are kept for the next: the first, and all that
-        are near to it.
+        """Return how many of the tokens seen so far are kept for the next.
+
+        They are the first, and all that are near to it.
         """
         return min(n_seen, self.n_first + self.n_near - 1)
 
@@ -57,7 +59,7 @@ def check_decoder(decoder: Any) -> None:
         E2LLMError: Its positions are not rotary, of several kinds or change with the text's length,
             or some of its layers see less than its window.
     """
-    check_rotary(decoder, *_STEADY)
+    check_rotary(decoder, *STEADY)
     config = decoder.config.get_text_config()
     rotate = getattr(sys.modules[type(decoder).__module__], "rotate_half", None)
     if rotate is None or rotate(torch.arange(4)).tolist() != [-2, -3, 0, 1]:
@@ -65,9 +67,8 @@ def check_decoder(decoder: Any) -> None:
             f"the decoder ({config.model_type}) does not turn the halves of a head against "
             "each other, which this method needs."
         )
-    if (getattr(config, "sliding_window", None) or trained_window(decoder)) < trained_window(
-        decoder
-    ):
+    window = trained_window(decoder)
+    if (getattr(config, "sliding_window", None) or window) < window:
         raise E2LLMError(
             f"the decoder ({config.model_type}) has layers with a sliding window of their "
             "own; this method needs one that has none."
@@ -83,18 +84,12 @@ def lambda_decoder(decoder: Any, shape: Shape) -> Any:
     attend_with(twin, NAME, _attention, _no_mask)
     name = cache_argument()
 
-    def add_view(
-        module: nn.Module, arguments: Any, options: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        inputs = next(
-            options[kind]
-            for kind in ("input_ids", "inputs_embeds")
-            if options.get(kind) is not None
-        )
-        view = _View.make(
-            shape, options[name].get_seq_length(), inputs.shape[1], rotary(module).inv_freq
-        )
-        return arguments, options | {"view": view}
+    def add_view(module: nn.Module, given: Any, options: dict[str, Any]) -> tuple[Any, Any]:
+        ids = options.get("input_ids")
+        inputs = options["inputs_embeds"] if ids is None else ids  # (batch, seq, ...)
+        n_before = options[name].get_seq_length()
+        view = View.make(shape, n_before, inputs.shape[1], rotary(module).inv_freq)
+        return given, options | {"view": view}
 
     twin.register_forward_pre_hook(add_view, with_kwargs=True)
     return twin
@@ -102,11 +97,8 @@ def lambda_decoder(decoder: Any, shape: Shape) -> Any:
 
 def lambda_cache(decoder: Any, shape: Shape) -> Cache:
     """Return an empty cache that keeps what is seen later, and nothing else."""
-    return Cache(
-        layers=[
-            LambdaLayer(shape) for _ in range(decoder.config.get_text_config().num_hidden_layers)
-        ]
-    )
+    n_layers = decoder.config.get_text_config().num_hidden_layers
+    return Cache(layers=[LambdaLayer(shape) for _ in range(n_layers)])
 
 
 class LambdaLayer(DynamicLayer):
@@ -120,8 +112,11 @@ class LambdaLayer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *arguments: Any, **options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return what is kept with the new ones after it, and keep of them what the next token
-        sees.
+        """Return what is kept with the new ones after it, and keep what the next token sees.
+
+        Shape:
+            key_states, value_states (batch, kv_heads, n_new, head_dim) -> twice (batch, kv_heads,
+            n_kept + n_new, head_dim)
         """
         keys, values = super().update(key_states, value_states)
         self.n_seen += key_states.shape[-2]
@@ -138,29 +133,23 @@ class LambdaLayer(DynamicLayer):
 
     def _kept(self, states: Tensor) -> Tensor:
         excess = states.shape[-2] - self.shape.n_kept(self.n_seen)
+        if not excess:
+            return states
+        n_first = self.shape.n_first
+        first, near = states[..., :n_first, :], states[..., n_first + excess :, :]
         # New storage, so that what is dropped is free.
-        return (
-            states
-            if not excess
-            else torch.cat(
-                [
-                    states[..., : self.shape.n_first, :],
-                    states[..., self.shape.n_first + excess :, :],
-                ],
-                dim=-2,
-            )
-        )
+        return torch.cat([first, near], dim=-2)  # (batch, kv_heads, n_kept, head_dim)
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """What a group of tokens sees, for all layers.
 
     Attributes:
-        visible: (n_queries, n_keys), whether a key is seen.
-        far: (n_queries, n_far), whether a first token is seen that is not near; None where none is.
-        query_turn, key_turn: Cosines and sines, (n, rotary_dim), that turn queries and first keys
-            to the positions in which they meet.
+        visible: (n_new, n_keys), whether a key is seen.
+        far: (n_new, n_first), whether a first token is seen that is not near; None where none is.
+        query_turn, key_turn: Cosines and sines, (n_new, rotary_dim) and (n_first, rotary_dim), that
+            turn queries and first keys to the positions in which they meet.
     """
 
     visible: Tensor
@@ -169,50 +158,24 @@ class _View:
     key_turn: tuple[Tensor, Tensor]
 
     @classmethod
-    def make(cls, shape: Shape, n_before: int, n_new: int, frequencies: Tensor) -> "_View":
-        n_kept, n_seen = shape.n_kept(n_before), n_before + n_new
-        first = torch.arange(min(shape.n_first, n_seen), device=frequencies.device)
+    def make(cls, shape: Shape, n_before: int, n_new: int, frequencies: Tensor) -> "View":
+        """Make the view of `n_new` tokens that come after `n_before`."""
+        device, n_seen = frequencies.device, n_before + n_new
+        first = torch.arange(min(shape.n_first, n_seen), device=device)  # (n_first,)
         # Where all is kept still, the others follow the first; later there is a gap.
-        others = torch.arange(
-            n_seen - n_kept - n_new + len(first), n_seen, device=frequencies.device
-        )
-        queries, keys = (
-            torch.arange(n_before, n_seen, device=frequencies.device),
-            torch.cat([first, others]),
-        )
-        distance = queries[:, None] - keys
+        start = n_before - shape.n_kept(n_before) + len(first)
+        others = torch.arange(start, n_seen, device=device)
+        queries = torch.arange(n_before, n_seen, device=device)  # (n_new,)
+        keys = torch.cat([first, others])  # (n_keys,)
+        distance = queries[:, None] - keys  # (n_new, n_keys)
         near = distance < shape.n_near
-        far = ~near[:, : len(first)]
-        query_turn = _turn(queries.clamp(max=shape.farthest) - queries, frequencies)
-        key_turn = _turn(first * 0 if shape.in_order else -first, frequencies)
+        far = ~near[:, : len(first)]  # (n_new, n_first)
         return cls(
-            (distance >= 0) & (near | (keys < shape.n_first)),
-            far if far.any() else None,
-            query_turn,
-            key_turn,
+            visible=(distance >= 0) & (near | (keys < shape.n_first)),
+            far=far if far.any() else None,
+            query_turn=turn_by(queries.clamp(max=shape.farthest) - queries, frequencies),
+            key_turn=turn_by(first * 0 if shape.in_order else -first, frequencies),
         )
-
-
-def _turn(by: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-    angles = (
-        by.cpu()[:, None].double() * frequencies.cpu().double()
-    )  # not every accelerator has float64
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos(), angles.sin()
-
-
-def _turned(states: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the rotary part of (batch, heads, n, head_dim) further."""
-    cos, sin = (part.to(states) for part in turn)
-    half = cos.shape[-1] // 2
-    rotated, rest = states[..., : 2 * half], states[..., 2 * half :]
-    return torch.cat(
-        [
-            rotated * cos + torch.cat([-rotated[..., half:], rotated[..., :half]], dim=-1) * sin,
-            rest,
-        ],
-        dim=-1,
-    )
 
 
 def _attention(
@@ -222,33 +185,41 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    view: _View,
+    view: View,
     scaling: float,
     **options: Any,
 ) -> tuple[Tensor, None]:
+    """Attend as a view says.
+
+    Shape:
+        query (batch, heads, n_new, head_dim), key and value (batch, kv_heads, n_keys, head_dim) ->
+        (batch, n_new, heads, head_dim)
+    """
     if view.far is None:  # what is near is seen as ever
-        return sdpa_attention_forward(
-            module, query, key, value, view.visible[None, None], scaling=scaling
-        )
+        visible = view.visible[None, None]
+        return sdpa_attention_forward(module, query, key, value, visible, scaling=scaling)
     query = query * scaling
-    scores = _products(query, key)
+    scores = _products(query, key)  # (batch, heads, n_new, n_keys)
     n_first = view.far.shape[-1]
-    far = _products(_turned(query, view.query_turn), _turned(key[:, :, :n_first], view.key_turn))
+    first = turned(key[:, :, :n_first], view.key_turn)  # (batch, kv_heads, n_first, head_dim)
+    far = _products(turned(query, view.query_turn), first)  # (batch, heads, n_new, n_first)
     scores[..., :n_first] = torch.where(view.far, far, scores[..., :n_first])
     # The kernel sums in float32, whatever it reads and writes; every pass over the scores costs
     # more time than the products.
     weights = scores.masked_fill_(~view.visible, float("-inf")).softmax(-1)
-    return _products(weights, value.transpose(-1, -2)).transpose(1, 2).contiguous(), None
+    out = _products(weights, value.transpose(-1, -2))  # (batch, heads, n_new, head_dim)
+    return out.transpose(1, 2).contiguous(), None
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply (batch, heads, n, dim) with (batch, kv_heads, m, dim), each of which serves as many
-    heads: (batch, heads, n, m).
+    """Multiply heads with the fewer heads of keys or values, each of which serves several.
+
+    Shape:
+        (batch, heads, n, dim), (batch, kv_heads, m, dim) -> (batch, heads, n, m)
     """
     batch, heads, n, dim = left.shape
-    return (left.reshape(batch, right.shape[1], -1, dim) @ right.transpose(-1, -2)).view(
-        batch, heads, n, -1
-    )
+    grouped = left.reshape(batch, right.shape[1], -1, dim)  # (batch, kv_heads, heads each x n, dim)
+    return (grouped @ right.transpose(-1, -2)).view(batch, heads, n, -1)
 
 
 def _no_mask(*arguments: Any, **options: Any) -> None:

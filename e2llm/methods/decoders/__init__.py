@@ -1,0 +1,1 @@
+"""What methods make of the pair's decoder: other positions, other attention, LoRA of their own."""
