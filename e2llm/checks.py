@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 from e2llm.errors import UserError
@@ -33,7 +33,7 @@ def check_ratio(ratio: float | str) -> float | str:
 
 
 def check_choice(
-    argument: str, value: str, choices: Sequence[str], see: str = "the documentation"
+    argument: str, value: str, choices: Sequence[str], rest: str = "the documentation has them"
 ) -> str:
     """Return `value` if it is one of `choices`.
 
@@ -41,7 +41,7 @@ def check_choice(
         argument: What the user called it.
         value: What the user gave.
         choices: What it may be.
-        see: Where all choices stand, should they be too many to name.
+        rest: Where the others can be seen, should there be more than eight.
 
     Raises:
         UserError: It is none of them; the nearest is suggested.
@@ -50,19 +50,23 @@ def check_choice(
         return value
     nearest = difflib.get_close_matches(value, choices, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    raise UserError(f"`{argument}` (={value!r}) must be one of {name_some(choices, see)}{hint}")
+    raise UserError(f"`{argument}` (={value!r}) must be one of {name_some(choices, rest)}{hint}")
 
 
-def name_some(names: Sequence[str], see: str) -> str:
-    """Return names in words; of more than eight the first eight, and where the rest stands.
+def name_some(names: Iterable[str], rest: str) -> str:
+    """Join names with commas; of more than eight the first eight, and how many more there are.
+
+    Args:
+        names: The names.
+        rest: Where the others can be seen, such as "the recipe has them".
 
     Example:
-        >>> name_some("abcdefghij", "the alphabet")
-        'a, b, c, d, e, f, g, h, ... (10 in all: see the alphabet)'
+        >>> name_some("abcdefghij", "the alphabet has them")
+        'a, b, c, d, e, f, g, h and 2 more (the alphabet has them)'
     """
-    if len(names) <= MOST_NAMES:
-        return ", ".join(names)
-    return f"{', '.join(names[:MOST_NAMES])}, ... ({len(names)} in all: see {see})"
+    names = list(names)
+    first, n_more = ", ".join(names[:MOST_NAMES]), len(names) - MOST_NAMES
+    return f"{first} and {n_more:,} more ({rest})" if n_more > 0 else first
 
 
 def check_count(argument: str, value: int, least: int, unit: str = "") -> int:

@@ -94,7 +94,7 @@ def fit(
     from e2llm.methods.fitting.trainable import TrainableMethod
     from e2llm.training.processes import is_main_process
 
-    check_choice("METHOD", method.partition(":")[0], trainable_names())
+    check_choice("METHOD", method.partition(":")[0], trainable_names(), "e2llm.methods.METHODS")
     settings = FitSettings(
         steps=steps,
         learning_rate=learning_rate,

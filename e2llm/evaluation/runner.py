@@ -204,9 +204,9 @@ def check_names(methods: Sequence[str], benchmarks: Sequence[str], scale: str) -
     Hyper-parameters are checked when a method is made.
     """
     for spec in methods:
-        check_choice("methods", spec.partition(":")[0], list(METHODS))
+        check_choice("methods", spec.partition(":")[0], list(METHODS), "e2llm.methods.METHODS")
     for name in benchmarks:
-        check_choice("benchmarks", name, list(BENCHMARKS))
+        check_choice("benchmarks", name, list(BENCHMARKS), "e2llm.benchmarks.BENCHMARKS")
     check_choice("scale", scale, SCALES)
 
 

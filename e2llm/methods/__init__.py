@@ -70,7 +70,7 @@ def make_method(spec: str, pair: E2LLM) -> Method:
         UserError: The name or a hyper-parameter is unknown; the nearest is suggested.
     """
     name, *changes = spec.split(":")
-    make = METHODS[check_choice("methods", name, list(METHODS))]
+    make = METHODS[check_choice("methods", name, list(METHODS), "e2llm.methods.METHODS")]
     settings = {}
     for change in changes:
         field, equals, value = change.partition("=")

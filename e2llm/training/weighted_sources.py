@@ -5,11 +5,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from e2llm.checks import name_some
 from e2llm.errors import UserError
 from e2llm.training.data.records import Record
 from e2llm.training.data.sources import Source
 from e2llm.training.deal import deal, ordinals
-from e2llm.training.names import shown
 from e2llm.training.recipe import Stage
 from e2llm.training.tasks import TASKS
 from e2llm.training.tasks.base import Others
@@ -67,7 +67,7 @@ def sources_of(name: str, stage: Stage, sources: Sequence[Source], seed: int) ->
     if wanted is not None and (unknown := set(wanted) - {source.name for source in sources}):
         raise UserError(
             f"`tasks.{name}.sources` names {sorted(unknown)[0]!r}, and the sources are "
-            f"{shown((source.name for source in sources), 'the recipe has them')}."
+            f"{name_some((source.name for source in sources), 'the recipe has them')}."
         )
     usable = [
         source

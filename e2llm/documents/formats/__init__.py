@@ -4,6 +4,7 @@ A program adds one of its own with `FORMATS.append(Format(name, suffixes, read))
 goes before an earlier one that claims the same suffix or bytes.
 """
 
+from e2llm.checks import name_some
 from e2llm.documents.formats.base import Format, Reader
 from e2llm.documents.formats.docx import DOCX
 from e2llm.documents.formats.html import HTML
@@ -22,14 +23,10 @@ FORMATS: list[Format] = [
     DOCX,
 ]
 
-_MOST_NAMES = 8
-
 
 def names() -> str:
     """List the formats for people, at most eight of them by name."""
-    shown = ", ".join(known.name for known in FORMATS[:_MOST_NAMES])
-    n_more = len(FORMATS) - _MOST_NAMES
-    return f"{shown} and {n_more} more (e2llm.documents.formats.FORMATS)" if n_more > 0 else shown
+    return name_some((known.name for known in FORMATS), "e2llm.documents.formats.FORMATS")
 
 
 def suffixes() -> set[str]:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from e2llm.checks import check_text
+from e2llm.checks import check_text, name_some
 from e2llm.errors import UserError
-from e2llm.training.names import shown
 
 # Every field that a record is made of, in either form.
 FIELDS = ("id", "text", "context", "context_id", "question", "answers", "source")
@@ -95,7 +94,7 @@ def _text(fields: Mapping[str, Any], field: str, where: str) -> str:
     if fields.get(field) is None:
         raise UserError(
             f"{where}: `{field}` is missing, and the fields there are "
-            f"{shown(fields, 'the record has them') or 'none'}; {_WAY_OUT}."
+            f"{name_some(fields, 'the record has them') or 'none'}; {_WAY_OUT}."
         )
     return _filled(fields[field], field, where)
 

@@ -4,9 +4,8 @@ import dataclasses
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
-from e2llm.checks import check_choice
+from e2llm.checks import check_choice, name_some
 from e2llm.errors import UserError
-from e2llm.training.names import shown
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
 
@@ -14,14 +13,14 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 def build(kind: Any, data: Any, where: str) -> Any:
     """Build a dataclass from plain data, with errors that name the field."""
     if not isinstance(data, dict):
-        names = shown(
+        names = name_some(
             (item.name for item in fields(kind)),
             f"`python -m pydoc {kind.__module__}.{kind.__name__}` describes them",
         )
         raise UserError(f"`{where}` must be a mapping of {names}; it is {data!r:.60}.")
     hints = get_type_hints(kind)
     for name in data:
-        check_choice(where, str(name), list(hints))
+        check_choice(where, str(name), list(hints), "docs/guides/train.md has all")
     missing = [
         item.name
         for item in fields(kind)

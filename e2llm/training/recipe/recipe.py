@@ -10,10 +10,9 @@ from typing import Any
 
 import yaml
 
-from e2llm.checks import check_choice
+from e2llm.checks import check_choice, name_some
 from e2llm.errors import UserError
 from e2llm.training.data.sources import SourceSettings
-from e2llm.training.names import shown
 from e2llm.training.recipe.fields import build, flatten, plain
 from e2llm.training.recipe.parts import PartSettings
 from e2llm.training.recipe.rules import check_least
@@ -91,7 +90,7 @@ class Recipe:
         if len(set(names)) < len(names):
             raise UserError(
                 "`stages` must have names of their own, and some share one "
-                f"({shown(names, 'the recipe has them')})."
+                f"({name_some(names, 'the recipe has them')})."
             )
         if not self.sources:
             raise UserError("`sources` must hold at least one source of records.")
@@ -106,7 +105,7 @@ class Recipe:
         if fixed:
             raise UserError(
                 "`pair` names `model`, which it goes on from with its own "
-                f"{shown(fixed, 'the recipe has them')}; what may change is "
+                f"{name_some(fixed, 'the recipe has them')}; what may change is "
                 f"{', '.join(DEFAULTS)}."
             )
         for name in ("validation_samples", "log_every"):

@@ -3,9 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from e2llm.checks import check_choice, check_ratio
+from e2llm.checks import check_choice, check_ratio, name_some
 from e2llm.errors import UserError
-from e2llm.training.names import shown
 from e2llm.training.recipe.parts import PARTS
 from e2llm.training.recipe.rules import check_between, check_chunks, check_least
 
@@ -101,11 +100,11 @@ class Stage:
                 f"{', '.join(PARTS)}."
             )
         for name in self.tasks:
-            check_choice("tasks", name, list(TASKS))
+            check_choice("tasks", name, list(TASKS), "docs/guides/train.md has all")
         if sum(task.share for task in self.tasks.values()) <= 0:
             raise UserError(
                 f"`tasks` of stage {self.name!r} must hold at least one task with a share "
-                f"above 0 ({shown(TASKS, 'docs/training.md has all')})."
+                f"above 0 ({name_some(TASKS, 'docs/guides/train.md has all')})."
             )
         if not self.ratios:
             raise UserError(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from e2llm.checks import name_some
 from e2llm.errors import UserError
 from e2llm.training.data.lines import SUFFIXES
 from e2llm.training.data.sources.base import Part, Source
@@ -9,7 +10,6 @@ from e2llm.training.data.sources.folder import FolderSource
 from e2llm.training.data.sources.hub import HubSource
 from e2llm.training.data.sources.json_lines import SHARED, LinesSource, split_file
 from e2llm.training.data.sources.settings import SourceSettings
-from e2llm.training.names import shown
 
 __all__ = ["Part", "Source", "SourceSettings", "open_source"]
 
@@ -62,7 +62,7 @@ def _open_path(path: Path, settings: SourceSettings) -> Source:
         if splits:
             raise UserError(
                 f"`split` (={settings.split!r}) must be one that `path` (={str(path)!r}) "
-                f"holds a file of: {shown(splits, 'list the folder')}."
+                f"holds a file of: {name_some(splits, 'list the folder')}."
             )
         return FolderSource(path, name, settings.weight)
     if not path.name.endswith(SUFFIXES):

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
 
-from e2llm.checks import check_choice
+from e2llm.checks import check_choice, name_some
 from e2llm.errors import E2LLMError, MissingPackageError, UserError
 from e2llm.training.data.datasets import DATASETS, find_dataset, pick, read_columns
 from e2llm.training.data.records import FIELDS, Record, kind_of, parse
 from e2llm.training.data.sources.base import Source, digest
 from e2llm.training.data.sources.settings import SourceSettings
-from e2llm.training.names import shown
 
 
 class HubSource(Source):
@@ -50,7 +49,7 @@ class HubSource(Source):
         try:
             fields = self._read(row)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            there = shown(_paths(row), "the data set's card names them")
+            there = name_some(_paths(row), "the data set's card names them")
             raise UserError(
                 f"{where} has not the columns that are read ({error}), but {there}; name them "
                 "with `columns`."
@@ -74,7 +73,7 @@ class HubSource(Source):
             example = "{context: article, question: query, answers: answers.text}"
             raise UserError(
                 f"{self._where} has no column {missing[0]}, but "
-                f"{shown(there, 'its card names them')}; map them, such as `columns: {example}`."
+                f"{name_some(there, 'its card names them')}; map them, such as `columns: {example}`."
             )
         return columns
 
@@ -83,7 +82,7 @@ def _load(settings: SourceSettings) -> Any:
     """Load the rows of a data set, memory-mapped from the cache of `datasets`."""
     name, ready = str(settings.dataset), find_dataset(str(settings.dataset))
     if ready is None and "/" not in name and not os.path.isdir(name):
-        check_choice("dataset", name, list(DATASETS))
+        check_choice("dataset", name, list(DATASETS), "e2llm.training.data.DATASETS")
     try:
         datasets: Any = importlib.import_module("datasets")
     except ImportError as error:
