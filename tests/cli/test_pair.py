@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import e2llm.model  # noqa: F401 - registers the classes with transformers
-from e2llm.cli import options
+from e2llm.cli.folders import new_folder
 from tests import tiny
 from tests.cli.running import FEW, run
 
@@ -140,7 +140,7 @@ def test_an_empty_folder_is_written_into_also_where_the_user_is_in_it(world, tmp
 
 def test_a_folder_is_whole_or_not_there(tmp_path):
     def interrupted() -> None:
-        with options.new_folder(tmp_path / "made") as folder:
+        with new_folder(tmp_path / "made") as folder:
             (folder / "half").write_text("written")
             assert not (tmp_path / "made").exists()
             raise KeyboardInterrupt
