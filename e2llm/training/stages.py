@@ -29,6 +29,7 @@ from e2llm.model import E2LLMConfig, E2LLMForCausalLM, E2LLMProcessor, devices
 from e2llm.model.assembling import assemble, set_defaults
 from e2llm.model.checkpoint import load_processor, load_trainable, save_pair
 from e2llm.model.lora import LORA_TARGETS, attach_lora, extend_lora, lora_layers, widen_lora
+from e2llm.model.versions import checkpoint_activations
 from e2llm.pairs import find_pair
 from e2llm.training.attention import attend_in_float32, attend_packed, reads_packed
 from e2llm.training.collator import Collator
@@ -193,7 +194,7 @@ def checkpoint_gradients(objective: Objective) -> None:
     keeping what they put out.
     """
     for part in (objective.base.encoder, objective.base.decoder):
-        part.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(part)
         part.enable_input_require_grads()
 
 

@@ -23,6 +23,7 @@ from e2llm.methods.base import Method
 from e2llm.methods.bounds.full_text import BaseFullText
 from e2llm.methods.position.twin import share
 from e2llm.model.digest import digest_weights
+from e2llm.model.lora import quiet_peft
 from e2llm.reading.prompt import answer_text
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -171,7 +172,8 @@ def add_lora(decoder: Any, rank: int, alpha: float) -> Any:
     config = LoraConfig(
         r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    decoder = inject_adapter_in_model(config, decoder)
+    with quiet_peft():
+        decoder = inject_adapter_in_model(config, decoder)
     for name, parameter in decoder.named_parameters():
         parameter.requires_grad_("lora_" in name)
         if "lora_" in name:

@@ -32,6 +32,7 @@ from e2llm.methods.fitting.trainable import (
     load_weights,
 )
 from e2llm.model.digest import digest_weights
+from e2llm.model.versions import checkpoint_activations
 from e2llm.training.data.records import QuestionRecord
 from e2llm.training.data.sources import Source
 from e2llm.training.mixture import SameSource, WeightedSources, stage_seed
@@ -151,7 +152,7 @@ def fit(
             and isinstance(module, PreTrainedModel)
             and module.supports_gradient_checkpointing
         ):
-            module.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(module)
     kept, aside = _split(sources, settings)
     args = _arguments(method, settings, output, validates=bool(aside))
     samples = Samples(method, kept, settings, args.world_size)
