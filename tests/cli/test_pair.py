@@ -11,9 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import e2llm.model  # noqa: F401 - registers the classes with transformers
 from e2llm.cli.folders import new_folder
 from tests import tiny
+from tests.cli.asking import Q
 from tests.cli.running import FEW, run
-
-Q = ("-q", "Who approved the budget?")
 
 
 @pytest.mark.parametrize(
@@ -31,16 +30,8 @@ Q = ("-q", "Who approved the budget?")
 def test_every_adapter_and_pooling_makes_a_pair_that_answers(
     world, town, tmp_path, adapter, pooling
 ):
-    made = run(
-        "pair",
-        world / "encoder",
-        world / "decoder",
-        "-o",
-        "made",
-        "--adapter",
-        adapter,
-        *(["--pooling", pooling] if pooling else []),
-    )
+    given = ["--adapter", adapter, *(["--pooling", pooling] if pooling else [])]
+    made = run("pair", world / "encoder", world / "decoder", "-o", "made", *given)
     assert (
         f"an untrained pair, adapter {adapter} over "
         f"{pooling or ('tokens' if adapter == 'vpma' else 'mean')} with " in made.said
