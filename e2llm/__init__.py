@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from e2llm.documents.compressed import CompressedDocument
     from e2llm.documents.library import Library
     from e2llm.documents.reading import read
+    from e2llm.engines import Sampling
     from e2llm.errors import E2LLMError, StaleDocumentError, UserError, WindowError
     from e2llm.pair import E2LLM, Answer
 
@@ -30,6 +31,7 @@ _HOMES = {
     "Chunker": "chunking.chunker",
     "CompressedDocument": "documents.compressed",
     "Library": "documents.library",
+    "Sampling": "engines",
     "read": "documents.reading",
     "E2LLMError": "errors",
     "StaleDocumentError": "errors",
@@ -44,6 +46,7 @@ __all__ = [
     "CompressedDocument",
     "E2LLMError",
     "Library",
+    "Sampling",
     "StaleDocumentError",
     "UserError",
     "WindowError",

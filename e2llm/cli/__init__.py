@@ -1,4 +1,4 @@
-"""The command line: one file per verb, its nouns and verbs those of the Python API.
+"""The command line: one file per verb, its nouns and verbs those of the API.
 
 Nothing here imports torch: each verb imports what it needs when it runs, so that `e2llm --help` is
 instant.
@@ -30,12 +30,10 @@ from e2llm.errors import E2LLMError
 
 
 class Verbs(TyperGroup):
-    """The verbs, whose errors are one line each; exit code 2 for the user's mistake, 1 for a
-    failure.
-    """
+    """The verbs: an error is one line, with exit code 2 for the user's mistake, 1 for a failure."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the verb; errors end here, since what calls this has its own words for some of them."""
+        """Run the verb; errors end here, since the caller has its own words for some of them."""
         try:
             result = super().invoke(ctx)
             print(end="", flush=True)  # an output that cannot be written is an error too
@@ -50,11 +48,9 @@ class Verbs(TyperGroup):
             what = (error.strerror or str(error)).rstrip(".")
             _fail(f"{error.filename}: {what}." if error.filename else f"{what}.", 1)
         except (MemoryError, RuntimeError) as error:
-            # torch tells of exhausted memory by a RuntimeError that is recognised by its words
-            # alone.
-            if isinstance(error, RuntimeError) and not (
-                "memory" in str(error) and "alloca" in str(error)
-            ):
+            # torch tells of exhausted memory by a RuntimeError, recognised by its words alone.
+            of_memory = "memory" in str(error) and "alloca" in str(error)
+            if isinstance(error, RuntimeError) and not of_memory:
                 raise
             _fail("out of memory; ask fewer documents at once, or compress with a higher ratio.", 1)
 
@@ -85,7 +81,7 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="e2llm")
 
 
 def _fail(message: str, code: int) -> NoReturn:

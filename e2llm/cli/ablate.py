@@ -7,63 +7,66 @@ from typing import Annotated
 import typer
 
 from e2llm.cli import options
-from e2llm.cli.options import say
+from e2llm.cli.terminal import quiet, report_missing, say
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="understanding-weight, lora, adapter, pooling, ratio, chunk-chars, overlap-chars, "
+        "window (late chunking), encoder, decoder, expand and chunking (no training: the recipe's "
+        "trained pair is read), or search (Optuna chooses chunk size, overlap, ratio and "
+        "chunking).",
+    ),
+]
+BaseRecipe = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE", help="The base: a YAML file as `e2llm train` takes it."),
+]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", help="Folder with a folder per variant; what it holds is not done again."
+    ),
+]
+Values = Annotated[
+    str, typer.Option("--values", help="Values with commas between. Default: the ablation's own.")
+]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", help="Most steps of every stage. Default: the recipe's."),
+]
+Methods = Annotated[
+    str,
+    typer.Option("--methods", help="Methods to measure beside each variant, with commas between."),
+]
+Benchmarks = Annotated[str, typer.Option("--benchmarks", help="Benchmarks with commas between.")]
+Seed = Annotated[
+    int, typer.Option("--seed", help="Seed of the choice of samples, and of the search.")
+]
+Trials = Annotated[int, typer.Option("--trials", help="Trials of the search.")]
 
 
 def ablate(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="understanding-weight, lora, adapter, pooling, ratio, chunk-chars, "
-            "overlap-chars, window (late chunking), encoder, decoder, expand and chunking "
-            "(no training: the recipe's trained pair is read), or search (Optuna chooses "
-            "chunk size, overlap, ratio and chunking).",
-        ),
-    ],
-    recipe: Annotated[
-        Path,
-        typer.Argument(metavar="RECIPE", help="The base: a YAML file as `e2llm train` takes it."),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder with a folder per variant; what it holds is not done again.",
-        ),
-    ],
-    values: Annotated[
-        str,
-        typer.Option("--values", help="Values with commas between. Default: the ablation's own."),
-    ] = "",
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", help="Most steps of every stage. Default: the recipe's."),
-    ] = None,
-    methods: Annotated[
-        str,
-        typer.Option(
-            "--methods", help="Methods to measure beside each variant, with commas between."
-        ),
-    ] = "no-document,full-text",
-    benchmarks: Annotated[
-        str, typer.Option("--benchmarks", help="Benchmarks with commas between.")
-    ] = "squad",
+    name: Name,
+    recipe: BaseRecipe,
+    output: Output,
+    values: Values = "",
+    steps: Steps = None,
+    methods: Methods = "no-document,full-text",
+    benchmarks: Benchmarks = "squad",
     scale: options.Scale = "quick",
     samples: options.Samples = None,
     data: options.Data = None,
-    seed: Annotated[
-        int, typer.Option("--seed", help="Seed of the choice of samples, and of the search.")
-    ] = 0,
-    trials: Annotated[int, typer.Option("--trials", help="Trials of the search.")] = 20,
+    seed: Seed = 0,
+    trials: Trials = 20,
 ) -> None:
     """Vary one thing of a recipe, train every variant and measure it; `e2llm report
     OUTPUT/*/results` sets them side by side.
 
     Ends with one line of JSON. Exit code 3 where a method or a benchmark could not be had.
     """
-    options.quiet()
+    quiet()
     from e2llm.benchmarks.data import Data
     from e2llm.checks import check_choice
     from e2llm.evaluation import ablations, search, variations
@@ -99,9 +102,7 @@ def ablate(
         for own in variants
     ]
     print(json.dumps({"ablation": name, "variants": lines}))
-    options.report_missing(
-        {what: reason for own in variants for what, reason in own.missing.items()}
-    )
+    report_missing({what: reason for own in variants for what, reason in own.missing.items()})
 
 
 def _value(text: str) -> object:

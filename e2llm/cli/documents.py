@@ -1,6 +1,4 @@
-"""What `ask` and `compress` share: from names on the command line to compressed documents, reading
-as little as possible again.
-"""
+"""From names on the command line to compressed documents, nothing read twice."""
 
 import os
 import time
@@ -8,22 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from e2llm.chunking.chunker import Chunker, make_spans
-from e2llm.cli.options import console, say
+from rich.progress import TaskProgressColumn
+
+import e2llm
+from e2llm.cli.terminal import progress_bar, say
 from e2llm.documents.reading import Source, read
-from e2llm.errors import E2LLMError, ReadError, StaleDocumentError, UserError
+from e2llm.errors import (
+    CorruptDocumentError,
+    E2LLMError,
+    ReadError,
+    StaleDocumentError,
+    UserError,
+)
 
 if TYPE_CHECKING:
+    from e2llm import E2LLM, Chunker, CompressedDocument, Library
     from e2llm.compression.compressor import Progress
-    from e2llm.documents.compressed import CompressedDocument
-    from e2llm.documents.library import Library
-    from e2llm.pair import E2LLM
 
 SUFFIX = ".e2llm"
 STDIN = ("-", "/dev/stdin")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
     """How texts become compressed documents in one run of a verb.
 
@@ -39,41 +43,53 @@ class Reading:
     model: "E2LLM"
     library: "Library | None"
     ratio: float | str | None = None
-    chunker: Chunker | None = None
+    chunker: "Chunker | None" = None
     window: int | None = None
     must_store: bool = False
 
     def compress(self, source: Source) -> tuple["CompressedDocument", float]:
-        """Return the document of a text and the seconds that it took; 0 where it was read before."""
-        from e2llm.documents.compressed import document_key, text_sha256
-
-        chunker, config = self.chunker or self.model.chunker, self.model.config
-        window = config.window_chunks if self.window is None else self.window
-        ratio = config.ratio if self.ratio is None else self.ratio
+        """Return the document of a text and the seconds it took; 0 where it was read before."""
         previous = None
         if self.library is not None:
-            key = document_key(
-                text_sha256(source.text),
-                self.model.fingerprint,
-                make_spans(source.text, chunker),
-                window,
-                ratio,
-            )
-            if (stored := self._stored(key)) is not None:
-                # The same text may be stored under the name of another file.
-                document = replace(stored, name=source.name, page_starts=source.page_starts)
-                if self.must_store and [entry.key for entry in self.library.find(source.name)][
-                    :1
-                ] != [key]:
-                    self.library.put(document)
-                return document, 0.0
-            previous = self._grown_from(source, ratio, window)
+            if (known := self._known(self.library, source)) is not None:
+                return known, 0.0
+            previous = self._grown_from(self.library, source)
         start_s = time.perf_counter()
+        document = self._read(source, previous)
+        seconds = time.perf_counter() - start_s
+        if self.library is not None:
+            self._store(self.library, document)
+        return document, seconds
+
+    def _known(self, library: "Library", source: Source) -> "CompressedDocument | None":
+        """Return what is stored of this text, made in the same way."""
+        key = self.model.compressor.key(source.text, *self._settings())
+        if (stored := _stored(library, key)) is None:
+            return None
+        # The same text may be stored under the name of another file.
+        document = replace(stored, name=source.name, page_starts=source.page_starts)
+        newest = [entry.key for entry in library.find(source.name)][:1]
+        if self.must_store and newest != [key]:
+            library.put(document)
+        return document
+
+    def _grown_from(self, library: "Library", source: Source) -> "CompressedDocument | None":
+        """Return what is stored under this name, made in the same way, that the text continues."""
+        ratio, _, window = self._settings()
+        wanted = (source.name, self.model.fingerprint, ratio, window)
+        for entry in library.find(source.name):
+            if (entry.name, entry.fingerprint, entry.ratio, entry.window) == wanted:
+                stored = _stored(library, entry.key)
+                if stored is not None and source.text.startswith(stored.text):
+                    return stored
+        return None
+
+    def _read(self, source: Source, previous: "CompressedDocument | None") -> "CompressedDocument":
+        ratio, chunker, window = self._settings()
         with ReadingBar(source, len(previous.text) if previous else 0) as bar:
-            # The encoder's first run is slow for reasons of its own, which would spoil the
-            # estimate.
+            # The encoder's first run is slow for reasons of its own: it would spoil the estimate.
             self.model.compressor.embed_question("Ready?")
-            document = self.model.compress(
+            return self.model.compress(
                 source.text,
                 source.name,
                 ratio,
@@ -83,39 +99,22 @@ class Reading:
                 previous=previous,
                 progress=bar.update,
             )
-        seconds = time.perf_counter() - start_s
-        if self.library is not None:
-            try:
-                self.library.put(document)
-            except E2LLMError as error:
-                if self.must_store:
-                    raise
-                say(f"{error} {source.name!r} is not stored.")
-        return document, seconds
 
-    def _stored(self, key: str) -> "CompressedDocument | None":
-        from e2llm.errors import CorruptDocumentError
-
-        assert self.library is not None
+    def _store(self, library: "Library", document: "CompressedDocument") -> None:
         try:
-            return self.library.get(key)
-        except CorruptDocumentError:
-            return None  # its text is at hand: it is compressed and stored anew
+            library.put(document)
+        except E2LLMError as error:
+            if self.must_store:
+                raise
+            say(f"{error} {document.name!r} is not stored.")
 
-    def _grown_from(
-        self, source: Source, ratio: float | str, window: int
-    ) -> "CompressedDocument | None":
-        """Return the document of the same name, made in the same way, that this text continues, if
-        one is stored.
-        """
-        assert self.library is not None
-        wanted = (source.name, self.model.fingerprint, ratio, window)
-        for entry in self.library.find(source.name):
-            if (entry.name, entry.fingerprint, entry.ratio, entry.window) == wanted:
-                stored = self._stored(entry.key)
-                if stored is not None and source.text.startswith(stored.text):
-                    return stored
-        return None
+    def _settings(self) -> tuple[float | str, "Chunker", int]:
+        config = self.model.config
+        return (
+            config.ratio if self.ratio is None else self.ratio,
+            self.chunker or self.model.chunker,
+            config.window_chunks if self.window is None else self.window,
+        )
 
 
 class ReadingBar:
@@ -127,25 +126,9 @@ class ReadingBar:
     """
 
     def __init__(self, source: Source, n_known: int = 0) -> None:
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
         self.name = source.name
         self.size = f"{len(source.text) - n_known:,} {'new ' if n_known else ''}characters"
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-        )
-        self.bar = Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        )
+        self.bar = progress_bar(TaskProgressColumn())
         self.task = self.bar.add_task(f"Reading {source.name}", total=len(source.text))
         self.said = False
 
@@ -168,8 +151,10 @@ class ReadingBar:
 def gather(
     names: Sequence[str], encoding: str | None, library: "Library"
 ) -> list["Source | CompressedDocument | str"]:
-    """Find what each name stands for, before anything slow: a text, a compressed file, or the name
-    of a stored document.
+    """Find what each name stands for, before anything slow.
+
+    Returns:
+        For each name a text, a compressed file, or the name of a stored document.
 
     Raises:
         ReadError: A name is neither a readable file nor stored.
@@ -181,27 +166,28 @@ def gather(
         if name not in STDIN and not os.path.exists(name) and library.find(name):
             found.append(name)
         elif name.endswith(SUFFIX):
-            from e2llm.documents import compressed
-
-            found.append(compressed.CompressedDocument.load(name))
+            found.append(e2llm.CompressedDocument.load(name))
         else:
-            found.append(_read(name, encoding))
+            found.append(_read_file(name, encoding))
     return found
 
 
-def load_stored(library: "Library", name: str, fingerprint: str) -> "CompressedDocument":
-    """Return the newest stored document of a name that this model made.
+def load_found(
+    found: Sequence["Source | CompressedDocument | str"], library: "Library", fingerprint: str
+) -> list["Source | CompressedDocument"]:
+    """Load the stored documents among what `gather` found, and check who made the compressed ones.
 
     Raises:
-        StaleDocumentError: Only other models made documents of that name.
+        StaleDocumentError: Another model made a document.
     """
-    for entry in library.find(name):
-        if entry.fingerprint == fingerprint and (document := library.get(entry.key)) is not None:
-            return document
-    raise StaleDocumentError(
-        f"{name!r} is stored, but was compressed by another model than this one; compress its "
-        "file again with this model."
-    )
+    items = [
+        _load_stored(library, item, fingerprint) if isinstance(item, str) else item
+        for item in found
+    ]
+    for item in items:
+        if not isinstance(item, Source):
+            item.check_fingerprint(fingerprint)
+    return items
 
 
 def parse_ratio(ratio: str | None) -> float | str | None:
@@ -215,10 +201,12 @@ def parse_ratio(ratio: str | None) -> float | str | None:
 
 def parse_chunker(
     model: "E2LLM", chunk_chars: int | None, overlap_chars: int | None
-) -> Chunker | None:
+) -> "Chunker | None":
     """Turn what was typed into a chunker; None for the pair's own."""
     if chunk_chars is None and overlap_chars is None:
         return None
+    from e2llm import Chunker
+
     own = model.chunker
     return Chunker(
         own.size if chunk_chars is None else chunk_chars,
@@ -235,7 +223,25 @@ def describe(document: "CompressedDocument", seconds: float) -> str:
     )
 
 
-def _read(name: str, encoding: str | None) -> Source:
+def _stored(library: "Library", key: str) -> "CompressedDocument | None":
+    try:
+        return library.get(key)
+    except CorruptDocumentError:
+        return None  # its text is at hand: it is compressed and stored anew
+
+
+def _load_stored(library: "Library", name: str, fingerprint: str) -> "CompressedDocument":
+    """Return the newest stored document of a name that this model made."""
+    for entry in library.find(name):
+        if entry.fingerprint == fingerprint and (document := library.get(entry.key)) is not None:
+            return document
+    raise StaleDocumentError(
+        f"{name!r} is stored, but was compressed by another model than this one; compress its "
+        "file again with this model."
+    )
+
+
+def _read_file(name: str, encoding: str | None) -> Source:
     try:
         return read(name, encoding)
     except ReadError as error:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from e2llm.cli import options
-from e2llm.cli.options import say
+from e2llm.cli.loading import open_library
+from e2llm.cli.terminal import say
 from e2llm.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 @app.command("list")
 def list_(library: options.LibraryFolder = None, as_json: options.Json = False) -> None:
     """List stored documents."""
-    shelf = options.open_library(library)
+    shelf = open_library(library)
     _print(shelf.entries(), as_json)
     if not as_json:
         say(f"{len(shelf.entries())} documents, {shelf.n_bytes / 10**6:.1f} MB.")
@@ -42,7 +43,7 @@ def rename(
     library: options.LibraryFolder = None,
 ) -> None:
     """Rename a stored document."""
-    _print(options.open_library(library).rename(name, new_name), False)
+    _print(open_library(library).rename(name, new_name), False)
 
 
 @app.command()
@@ -51,7 +52,7 @@ def delete(
     library: options.LibraryFolder = None,
 ) -> None:
     """Delete stored documents; the files that they were read from stay."""
-    shelf = options.open_library(library)
+    shelf = open_library(library)
     for name in names:
         say(f"{name}: {len(shelf.delete(name))} deleted.")
 
@@ -68,7 +69,7 @@ def limit(
             f'`SIZE` (={size}) must be a number of bytes such as 500M or 2G, or "none".'
         )
     n_bytes = int(float(match[1]) * _UNITS[match[2].upper()]) if match else None
-    evicted = options.open_library(library).limit(n_bytes)
+    evicted = open_library(library).limit(n_bytes)
     say(f"Limited to {size}; {len(evicted)} documents went.")
 
 

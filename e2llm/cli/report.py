@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from e2llm.cli.options import say
+from e2llm.cli.terminal import say
 
 
 def report(

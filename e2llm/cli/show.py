@@ -8,6 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from e2llm.cli import options
+from e2llm.cli.documents import SUFFIX
+from e2llm.cli.loading import open_library
+from e2llm.cli.terminal import status
 from e2llm.errors import UserError
 
 
@@ -49,7 +52,6 @@ def show(
 
 
 def _facts(what: str, library: Any, chunks: bool) -> dict[str, Any]:
-    from e2llm.cli.documents import SUFFIX
     from e2llm.pairs import find_pair, shipped_pairs
 
     if not what.endswith(SUFFIX) and (os.path.isdir(what) or what in shipped_pairs()):
@@ -58,7 +60,7 @@ def _facts(what: str, library: Any, chunks: bool) -> dict[str, Any]:
 
     if what.endswith(SUFFIX):
         return _document_facts(CompressedDocument.load(what), chunks)
-    shelf = options.open_library(library)
+    shelf = open_library(library)
     if not shelf.find(what):
         if (folder := _hub_folder(what)) is not None:
             return _pair_facts(folder)
@@ -80,7 +82,7 @@ def _hub_folder(name: str) -> str | None:
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        with options.console.status("Asking the hub ..."):
+        with status("Asking the hub ..."):
             return os.path.dirname(hf_hub_download(name, "config.json"))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
         return None

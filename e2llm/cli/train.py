@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from e2llm.cli import options
-from e2llm.cli.options import say
+from e2llm.cli.terminal import quiet, say
 
 
 def train(
@@ -29,10 +28,10 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a pair: checkpoints, log, curves and the trained pair go to the recipe's output folder."""
+    """Train a pair: checkpoints, log, curves and the pair go to the recipe's output folder."""
     from dataclasses import replace
 
-    options.quiet()
+    quiet()
     from e2llm.training.processes import is_main_process
     from e2llm.training.recipe import Recipe
     from e2llm.training.stages import train as run

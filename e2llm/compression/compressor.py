@@ -16,7 +16,8 @@ from torch import Tensor
 from e2llm.checks import check_count, check_ratio, check_text
 from e2llm.chunking.chunker import Chunker, Span, SpanMaker, make_spans
 from e2llm.compression.encoder_pass import EncoderPass
-from e2llm.documents.compressed import CompressedDocument
+from e2llm.documents.compressed import CompressedDocument, document_key
+from e2llm.documents.document_file import text_sha256
 from e2llm.errors import ReadError, UserError
 from e2llm.model import E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.modeling import evaluating
@@ -113,6 +114,11 @@ class Compressor:
                 "script that the encoder knows."
             )
         return document
+
+    def key(self, text: str, ratio: float | str, chunker: SpanMaker, window: int = 1) -> str:
+        """Return the key of the document that `compress` makes, without making it."""
+        spans = make_spans(text, chunker)
+        return document_key(text_sha256(text), self.fingerprint, spans, window, ratio)
 
     @torch.inference_mode()
     def embed(self, text: str, spans: Sequence[Span]) -> Tensor:

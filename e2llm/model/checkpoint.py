@@ -15,6 +15,7 @@ from e2llm.errors import UserError
 from e2llm.model import bases
 from e2llm.model.assembling import join, pop_quantization, processor_of, revised
 from e2llm.model.configuration import E2LLMConfig
+from e2llm.model.lora import quiet_peft
 from e2llm.model.modeling import E2LLMForCausalLM
 from e2llm.model.processing import E2LLMProcessor
 
@@ -116,7 +117,8 @@ def load_trainable(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCa
     source = {"model_id": path, "subfolder": LORA_FOLDER}
     if os.path.isdir(path):
         source = {"model_id": str(Path(lora).parent)}
-    return PeftModel.from_pretrained(model, is_trainable=True, **source)
+    with quiet_peft():
+        return PeftModel.from_pretrained(model, is_trainable=True, **source)
 
 
 def load_processor(path: Any, config: E2LLMConfig, **hub: Any) -> E2LLMProcessor:

@@ -2,14 +2,16 @@
 
 import hashlib
 import importlib.util
+import io
 import logging
 import shutil
 import tempfile
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from e2llm import environment
 from e2llm.errors import MissingPackageError
@@ -30,11 +32,11 @@ def convert_gguf(file: Path) -> Path:
         )
     logger.warning("Converting %s for the first use; this takes about 20 seconds.", file.name)
     source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16)
-    # The library refuses to save a model that it read from GGUF while these two say that it is
-    # quantised.
-    del model.config.quantization_config
-    model.hf_quantizer = None
+    # Its progress bar has no switch, and shows where there is no terminal too.
+    with redirect_stderr(io.StringIO()):
+        model = AutoModelForCausalLM.from_pretrained(
+            **source, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
     model.config._name_or_path = ""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(".converting-*"):  # by a conversion that was killed

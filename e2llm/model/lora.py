@@ -2,6 +2,9 @@
 
 import math
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -43,7 +46,19 @@ def attach_lora(
         **options,
     }
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, **settings)
-    return get_peft_model(model, config)
+    with quiet_peft():
+        return get_peft_model(model, config)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Silence what PEFT says of a model that it handles rightly."""
+    with warnings.catch_warnings():
+        # It sets this by itself for GPT-2's layers, whose weights lie the other way round.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+        # It asks transformers by the old name.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        yield
 
 
 def lora_layers(model: PeftModel, part: str) -> list[LoraLayer]:
@@ -71,7 +86,8 @@ def extend_lora(model: PeftModel, part: str, targets: str, rank: int, alpha: flo
     config.rank_pattern = {**config.rank_pattern, rf"{part}\..*": rank}
     config.alpha_pattern = {**config.alpha_pattern, rf"{part}\..*": alpha}
     config.target_modules = targets  # PEFT puts LoRA on what this names and leaves the rest
-    model.base_model.inject_adapter(model.get_base_model(), name)
+    with quiet_peft():
+        model.base_model.inject_adapter(model.get_base_model(), name)
     for layer in lora_layers(model, part):  # in float32, as where LoRA is attached or loaded
         layer.lora_A.float()
         layer.lora_B.float()

@@ -1,6 +1,7 @@
 """What differs between the versions of transformers that are supported."""
 
 import inspect
+from typing import Any
 
 from transformers import GenerationMixin
 
@@ -11,3 +12,12 @@ def cache_argument() -> str:
     """
     parameters = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
     return "cache" if "cache" in parameters else "past_key_values"
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Let a model compute its layers again in the backward pass, in place of keeping their outputs.
+
+    Transformers called this gradient checkpointing before 5.24 or so.
+    """
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})

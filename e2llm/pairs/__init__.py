@@ -1,5 +1,6 @@
-"""Pairs that ship with the package, by name: a folder each, with a configuration and, once trained,
-its adapter and LoRA.
+"""Pairs that ship with the package: a folder each, found by its name.
+
+A folder holds a configuration and, once the pair is trained, its adapter and LoRA.
 """
 
 import os
@@ -17,11 +18,10 @@ def shipped_pairs() -> list[str]:
 
 
 def find_pair(name: str) -> str:
-    """Return where a pair lies: an existing folder, a shipped pair's folder, or the name itself for
-    the hub.
+    """Return where a pair lies: an existing folder, a shipped pair's, or the hub's name itself.
 
     Raises:
-        UserError: The name is neither, and looks like no hub name.
+        UserError: The name is none of them, and looks like no hub name.
     """
     if os.path.isdir(name):
         return name

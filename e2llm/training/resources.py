@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from e2llm.model.versions import checkpoint_activations
 from e2llm.training.objective import Objective
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -16,7 +17,7 @@ def checkpoint_gradients(objective: Objective) -> None:
     What their layers put out then need not be kept.
     """
     for part in (objective.base.encoder, objective.base.decoder):
-        part.gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(part)
         part.enable_input_require_grads()
 
 

@@ -1,4 +1,4 @@
-"""RULER's questions: the paragraphs that answer are in every document, at any length, in any place."""
+"""RULER: the paragraphs that answer stand in every document, at any length, in any place.
 
 import json
 

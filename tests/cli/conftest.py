@@ -1,6 +1,4 @@
-"""Every test of the command line has a home of its own; the pairs are made once, by the command
-line.
-"""
+"""Fixtures of the command line: a home for each test, and pairs made once."""
 
 import json
 import logging
@@ -33,9 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def world() -> Iterator[Path]:
-    """A folder that every user can reach, unlike pytest's own, with a tiny encoder and a tiny
-    decoder.
-    """
+    """A folder with a tiny encoder and decoder that, unlike pytest's own, every user can reach."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     tiny.make_encoder(folder / "encoder")
@@ -52,18 +48,9 @@ def make_pair(world: Path):
 
     def make(name: str, *options: object, **changes: object) -> Path:
         folder = world / name
-        result = run(
-            "pair",
-            world / "encoder",
-            world / "decoder",
-            "-o",
-            folder,
-            "--chunk-chars",
-            120,
-            "--dtype",
-            "float32",
-            *options,
-        )
+        bases = (world / "encoder", world / "decoder")
+        given = ("--chunk-chars", 120, "--dtype", "float32", *options)
+        result = run("pair", *bases, "-o", folder, *given)
         assert result.code == 0, result
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | changes))

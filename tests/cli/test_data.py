@@ -170,10 +170,8 @@ def test_a_document_beyond_the_window_is_left_out_and_counted(pair, tmp_path):
     path = write_lines(
         tmp_path / "town.jsonl", [questions(1)[0] | {"context": "river " * 9000}, *questions(2)]
     )
-    assert (
-        run("data", "answer", path, "-m", pair, "-o", "taught.jsonl", *FEW).said
-        == "taught.jsonl: 2 answered, 1 too long.\n"
-    )
+    said = run("data", "answer", path, "-m", pair, "-o", "taught.jsonl", *FEW).said
+    assert said == "taught.jsonl: 2 answered, 1 too long.\n"
 
 
 @pytest.mark.parametrize(

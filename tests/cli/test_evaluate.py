@@ -12,43 +12,21 @@ def data(tmp_path):
 
 
 def test_evaluate_then_report(trained, data, tmp_path):
-    arguments = (
-        "--model",
-        trained,
-        "--methods",
-        "no-document,e2llm:ratio=16:expand=0",
-        "--benchmarks",
-        "squad",
-        "--data",
-        data,
-        "--dtype",
-        "float32",
-    )
+    methods = ("--methods", "no-document,e2llm:ratio=16:expand=0")
+    measured = ("--benchmarks", "squad", "--data", data)
+    arguments = ("--model", trained, *methods, *measured, "--dtype", "float32")
     first = run("evaluate", *arguments, "-o", "results")
     assert "8 cells measured, 0 could not run." in first.said
     assert first.stdout == ""
-    assert (
-        "0 cells measured, 0 could not run, 8 were there."
-        in run("evaluate", *arguments, "-o", "results").said
-    )
+    again = run("evaluate", *arguments, "-o", "results")
+    assert "0 cells measured, 0 could not run, 8 were there." in again.said
     assert "index.html" in run("report", "results", "-o", "report").said
     assert "e2llm:ratio=16:expand=0" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_benchmark_without_data_is_named_and_ends_with_code_3(trained, data):
-    result = run(
-        "evaluate",
-        "--model",
-        trained,
-        "--methods",
-        "no-document",
-        "--benchmarks",
-        "quality,qmsum",
-        "--data",
-        data,
-        "-o",
-        "results",
-    )
+    measured = ("--methods", "no-document", "--benchmarks", "quality,qmsum", "--data", data)
+    result = run("evaluate", "--model", trained, *measured, "-o", "results")
     assert result.code == 3
     assert "quality could not be had: no folder quality with dev.jsonl" in result.stderr
     assert "cells measured" in result.stderr

@@ -19,19 +19,8 @@ def test_a_rival_is_fitted_goes_on_and_is_found_by_its_weights(pair, data, tmp_p
     from e2llm.methods import make_method
     from e2llm.pair import E2LLM
 
-    argv = (
-        "fit",
-        "clex:factor=4",
-        "-m",
-        pair,
-        "--source",
-        data / "questions.jsonl",
-        "--source",
-        data / "texts.jsonl",
-        *SMALL,
-        "-o",
-        tmp_path / "run",
-    )
+    sources = ("--source", data / "questions.jsonl", "--source", data / "texts.jsonl")
+    argv = ("fit", "clex:factor=4", "-m", pair, *sources, *SMALL, "-o", tmp_path / "run")
     said = run(*argv, "--steps", 2).said
     assert "questions (38), texts (40)" in said, "5 % are set aside"
     assert "2/2 validation " in said
@@ -56,38 +45,13 @@ def test_a_rival_is_fitted_goes_on_and_is_found_by_its_weights(pair, data, tmp_p
     ],
 )
 def test_a_mistake_is_one_line(pair, data, tmp_path, method, source, words):
-    result = run(
-        "fit",
-        method,
-        "-m",
-        pair,
-        "--source",
-        data / source,
-        *SMALL,
-        "--steps",
-        1,
-        "-o",
-        tmp_path / "run",
-    )
+    given = ("--source", data / source, *SMALL, "--steps", 1)
+    result = run("fit", method, "-m", pair, *given, "-o", tmp_path / "run")
     assert words in result.mistake
     assert not (tmp_path / "run").exists()
 
 
 def test_a_wrong_number_is_told_by_name(pair, data, tmp_path):
-    assert (
-        "`learning_rate`"
-        in run(
-            "fit",
-            "clex",
-            "-m",
-            pair,
-            "--source",
-            data / "questions.jsonl",
-            "--steps",
-            1,
-            "--learning-rate",
-            0,
-            "-o",
-            tmp_path / "run",
-        ).mistake
-    )
+    given = ("--source", data / "questions.jsonl", "--steps", 1, "--learning-rate", 0)
+    message = run("fit", "clex", "-m", pair, *given, "-o", tmp_path / "run").mistake
+    assert "`learning_rate`" in message

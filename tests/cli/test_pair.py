@@ -9,11 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import e2llm.model  # noqa: F401 - registers the classes with transformers
-from e2llm.cli import options
+from e2llm.cli.folders import new_folder
 from tests import tiny
+from tests.cli.asking import Q
 from tests.cli.running import FEW, run
-
-Q = ("-q", "Who approved the budget?")
 
 
 @pytest.mark.parametrize(
@@ -31,16 +30,8 @@ Q = ("-q", "Who approved the budget?")
 def test_every_adapter_and_pooling_makes_a_pair_that_answers(
     world, town, tmp_path, adapter, pooling
 ):
-    made = run(
-        "pair",
-        world / "encoder",
-        world / "decoder",
-        "-o",
-        "made",
-        "--adapter",
-        adapter,
-        *(["--pooling", pooling] if pooling else []),
-    )
+    given = ["--adapter", adapter, *(["--pooling", pooling] if pooling else [])]
+    made = run("pair", world / "encoder", world / "decoder", "-o", "made", *given)
     assert (
         f"an untrained pair, adapter {adapter} over "
         f"{pooling or ('tokens' if adapter == 'vpma' else 'mean')} with " in made.said
@@ -140,7 +131,7 @@ def test_an_empty_folder_is_written_into_also_where_the_user_is_in_it(world, tmp
 
 def test_a_folder_is_whole_or_not_there(tmp_path):
     def interrupted() -> None:
-        with options.new_folder(tmp_path / "made") as folder:
+        with new_folder(tmp_path / "made") as folder:
             (folder / "half").write_text("written")
             assert not (tmp_path / "made").exists()
             raise KeyboardInterrupt

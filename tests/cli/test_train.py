@@ -43,23 +43,11 @@ def test_a_recipe_becomes_a_pair_that_is_asked(make_recipe, tmp_path, town):
     lines = result.said.splitlines()
     assert result.stdout == ""
     assert lines[0].startswith("Training ")
-    assert (
-        lines[-1]
-        == f'Trained: {tmp_path}/elsewhere/pair. Ask it: e2llm ask FILE -m {tmp_path}/elsewhere/pair -q "..."'
-    )
+    trained = f"{tmp_path}/elsewhere/pair"
+    assert lines[-1] == f'Trained: {trained}. Ask it: e2llm ask FILE -m {trained} -q "..."'
     assert not (tmp_path / "run").exists()
     assert (tmp_path / "elsewhere" / "curves.png").exists()
-    asked = run(
-        "ask",
-        town,
-        "-m",
-        tmp_path / "elsewhere" / "pair",
-        "-q",
-        "Who?",
-        "--max-new-tokens",
-        2,
-        "--json",
-    )
+    asked = run("ask", town, "-m", trained, "-q", "Who?", "--max-new-tokens", 2, "--json")
     assert asked.json["usage"]["n_soft"] > 0
 
 

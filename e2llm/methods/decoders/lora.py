@@ -8,6 +8,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from e2llm.methods.decoders.twin import share
+from e2llm.model.lora import quiet_peft
 
 
 def add_lora(decoder: Any, rank: int, alpha: float) -> Any:
@@ -18,7 +19,8 @@ def add_lora(decoder: Any, rank: int, alpha: float) -> Any:
     config = LoraConfig(
         r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    decoder = inject_adapter_in_model(config, decoder)
+    with quiet_peft():
+        decoder = inject_adapter_in_model(config, decoder)
     for name, parameter in decoder.named_parameters():
         parameter.requires_grad_("lora_" in name)
         if "lora_" in name:

@@ -17,6 +17,7 @@ from e2llm.methods.fitting.settings import FitSettings
 from e2llm.methods.fitting.trainable import METHOD_FILE, WEIGHTS_FILE, TrainableMethod
 from e2llm.methods.fitting.trainer import FitTrainer, training_arguments
 from e2llm.model.digest import digest_weights
+from e2llm.model.versions import checkpoint_activations
 from e2llm.training.checkpoints import last_checkpoint, writing
 from e2llm.training.data.sources import Source
 from e2llm.training.deal import VALIDATION_SEED
@@ -94,7 +95,7 @@ def _prepare(method: TrainableMethod, settings: FitSettings) -> int:
             # Autocast sees to it, without a copy in float32 of every input.
             module.cast_input_dtype_enabled = False
         if settings.gradient_checkpointing and _can_recompute(module):
-            module.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(module)
     return sum(parameter.numel() for parameter in trained)
 
 

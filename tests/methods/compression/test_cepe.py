@@ -9,6 +9,7 @@ from e2llm.errors import UserError, WindowError
 from e2llm.evaluation.costs import Machine
 from e2llm.methods import make_method
 from e2llm.methods.decoders.cross_attention import CrossAttention
+from e2llm.model.versions import checkpoint_activations
 from tests.evaluation.test_costs import counted
 from tests.methods.fitting.training import (
     ANSWER,
@@ -142,7 +143,7 @@ def test_training_with_layers_computed_again_has_the_same_gradients(make_pair):
     gradients = []
     for again in (False, True):
         if again:
-            method.decoder.gradient_checkpointing_enable({"use_reentrant": False})
+            checkpoint_activations(method.decoder)
             method.decoder.train()
         nats = method._answer_nats(method.look(LONG), QUESTION, ANSWER)
         gradients.append(

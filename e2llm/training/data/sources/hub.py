@@ -73,7 +73,8 @@ class HubSource(Source):
             example = "{context: article, question: query, answers: answers.text}"
             raise UserError(
                 f"{self._where} has no column {missing[0]}, but "
-                f"{name_some(there, 'its card names them')}; map them, such as `columns: {example}`."
+                f"{name_some(there, 'its card names them')}; map them, such as `columns: "
+                f"{example}`."
             )
         return columns
 

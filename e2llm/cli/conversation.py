@@ -1,0 +1,133 @@
+"""Questions to documents that were read: one, or as many as are typed."""
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from e2llm.cli.documents import describe
+from e2llm.cli.terminal import say
+from e2llm.errors import UserError
+
+if TYPE_CHECKING:
+    from e2llm import E2LLM, Answer, CompressedDocument, Sampling
+
+
+@dataclass
+class Conversation:
+    """Documents that were read, and how they are asked.
+
+    Attributes:
+        pair: The pair that read them.
+        documents: What is asked.
+        compress_s: Seconds that each took to read; 0 where it was read before.
+        expand: Chunks to put back as text; None for the pair's own.
+        sampling: How the decoder writes.
+        said: Notices that were given already.
+    """
+
+    pair: "E2LLM"
+    documents: list["CompressedDocument"]
+    compress_s: list[float]
+    expand: int | None
+    sampling: "Sampling"
+    said: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        read = zip(self.documents, self.compress_s, strict=True)
+        # What the documents became, which the first summary tells.
+        self._lines = [describe(document, seconds) for document, seconds in read]
+
+    def answer(self, question: str) -> None:
+        """Print an answer as it comes, then what it cost and rests on."""
+        stream = self.pair.stream(question, self.documents, self.expand, **asdict(self.sampling))
+        started = False
+        for piece in stream:
+            piece = piece if started else piece.lstrip()
+            started = started or bool(piece)
+            print(piece, end="", flush=True)
+        print()
+        notices = tuple(notice for notice in stream.answer.notices if notice not in self.said)
+        _sum_up(self._lines, replace(stream.answer, notices=notices))
+        self._lines = []
+        self.said.update(notices)
+
+    def print_json(self, question: str) -> None:
+        """Print an answer, what it cost and what it rests on as one JSON object."""
+        answer = self.pair.ask(question, self.documents, self.expand, **asdict(self.sampling))
+        print(json.dumps(_facts(answer, self.documents, self.compress_s), ensure_ascii=False))
+
+    def go_on(self) -> None:
+        """Answer what is typed, again and again; a question that fails ends nothing."""
+        for question in _questions():
+            try:
+                self.answer(question)
+            except UserError as error:
+                say(f"e2llm: {error}")
+
+
+def clean(typed: str) -> str:
+    """Replace bytes that were no UTF-8: Python hands them on as what no tokenizer takes."""
+    return typed.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _sum_up(lines: list[str], answer: "Answer") -> None:
+    places = [
+        f"{chunk.document} {chunk.start}-{chunk.end}"
+        + (f" (page {chunk.page})" if chunk.page else "")
+        for chunk in answer.expanded
+    ]
+    usage = answer.usage
+    parts = [
+        *lines,
+        f"first token after {usage.first_token_s:.2f} s",
+        f"{usage.positions:,} decoder positions",
+        "expanded " + (", ".join(places) or "nothing"),
+    ]
+    say("[" + "; ".join(parts) + "]")
+    for notice in answer.notices:
+        say(f"Note: {notice}")
+
+
+def _facts(
+    answer: "Answer", documents: list["CompressedDocument"], compress_s: list[float]
+) -> dict:
+    return {
+        "answer": answer.text,
+        "expanded": [asdict(chunk) for chunk in answer.expanded],
+        "usage": asdict(answer.usage),
+        "documents": [
+            {
+                "name": document.name,
+                "n_tokens": document.n_tokens,
+                "n_soft": document.n_soft,
+                "ratio": document.ratio_got,
+                "ratio_asked": document.ratio,
+                "compress_s": seconds,
+            }
+            for document, seconds in zip(documents, compress_s, strict=True)
+        ],
+        "notices": list(answer.notices),
+    }
+
+
+def _questions() -> Iterator[str]:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    # Where only one of the two is a terminal, a prompt would be part of the answers.
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if sys.stdin.isatty():
+        with suppress(ImportError):  # Windows has none
+            import readline  # noqa: F401 - gives input() a history and editing
+        say("Ask; an empty line ends.")
+    while True:
+        try:
+            typed = input("> " if at_terminal else "")
+        except EOFError:
+            return
+        if not typed.strip():
+            return
+        yield typed
