@@ -1,5 +1,6 @@
-"""Benchmarks: samples are what they say, the same for the same seed, and data that is not there is
-told by name.
+"""Benchmarks: samples are what they say, and the same for the same seed.
+
+Data that is not there is told by name.
 """
 
 import subprocess
@@ -40,12 +41,9 @@ def test_every_benchmark_loads_and_the_same_seed_gives_the_same_samples(name, da
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_right_answer_scores_full_marks(name, data):
     benchmark = BENCHMARKS[name]
+    wants_all = {"needle", "match_all"} & set(benchmark.metrics)
     for sample in benchmark.load("quick", 0, data):
-        right = (
-            " ".join(sample.answers)
-            if {"needle", "match_all"} & set(benchmark.metrics)
-            else sample.answers[0]
-        )
+        right = " ".join(sample.answers) if wants_all else sample.answers[0]
         scores = measure(benchmark.metrics, right, sample.answers)
         assert all(
             score == (10 if metric == "needle" else 100) or metric == "rouge2"
@@ -56,9 +54,8 @@ def test_a_right_answer_scores_full_marks(name, data):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_full_scale_is_all_of_the_data(name, data):
     samples = BENCHMARKS[name].load("full", 0, data)
-    assert len(samples) == N_DOCUMENTS[name] * (
-        len(PARAGRAPHS["full"]) if name == "squad" else len(QUESTIONS)
-    )
+    n_each = len(PARAGRAPHS["full"]) if name == "squad" else len(QUESTIONS)
+    assert len(samples) == N_DOCUMENTS[name] * n_each
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,44 +92,27 @@ def test_repeated_text_is_as_long_as_asked(n_chars):
 def test_needles_stand_once_at_their_depth_and_no_key_is_in_the_question(scale):
     samples = BENCHMARKS["needle"].load(scale, 0, Data())
     for sample in samples:
-        assert (
-            len(sample.answers)
-            == sample.groups["needles"]
-            == (needle.SEVERAL if sample.groups["depth"] is None else 1)
-        )
+        wanted = sample.groups["depth"]
+        n_needles = needle.SEVERAL if wanted is None else 1
+        assert len(sample.answers) == sample.groups["needles"] == n_needles
         for key in sample.answers:
             assert sample.document.count(key) == 1
             assert key not in sample.question
-            if sample.groups["depth"] is not None:
-                assert (
-                    abs(
-                        100 * sample.document.index(key) / len(sample.document)
-                        - sample.groups["depth"]
-                    )
-                    < 10
-                )
+            depth = 100 * sample.document.index(key) / len(sample.document)
+            assert wanted is None or abs(depth - wanted) < 10
 
 
 def test_other_seeds_hide_other_keys():
-    keys = [
-        {
-            key
-            for sample in BENCHMARKS["needle"].load("quick", seed, Data())
-            for key in sample.answers
-        }
-        for seed in (0, 1)
-    ]
-    assert not keys[0] & keys[1]
+    first, second = (BENCHMARKS["needle"].load("quick", seed, Data()) for seed in (0, 1))
+    keys = {key for sample in first for key in sample.answers}
+    assert not any(key in keys for sample in second for key in sample.answers)
 
 
 def test_no_other_paragraph_holds_the_answer(data):
     for sample in BENCHMARKS["squad"].load("full", 0, data):
         texts = sample.document.split("\n\n")
-        assert (
-            min(sample.groups["paragraphs"], N_DOCUMENTS["squad"] - 1)
-            <= len(texts)
-            <= sample.groups["paragraphs"]
-        )
+        n_wanted = sample.groups["paragraphs"]
+        assert min(n_wanted, N_DOCUMENTS["squad"] - 1) <= len(texts) <= n_wanted
         assert sum(answer in text for text in texts for answer in sample.answers[:1]) <= 1
 
 
@@ -149,9 +129,6 @@ def test_benchmarks_metrics_and_report_need_no_torch():
         "import sys, e2llm.benchmarks, e2llm.evaluation.report, e2llm.evaluation.figures; "
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        == "False False\n"
-    )
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == "False False\n"

@@ -1,6 +1,4 @@
-"""RULER's retrieval family: every value stands once in the text, and the question asks for all that
-belongs into the answer.
-"""
+"""RULER's retrieval family: every value stands once in the text, and the question asks for all."""
 
 import json
 import random

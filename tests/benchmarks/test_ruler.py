@@ -1,6 +1,4 @@
-"""RULER's tasks: the answer is what a reader of the whole document would find, at the paper's
-settings.
-"""
+"""RULER's tasks: the answer is what a reader of all would find, at the paper's settings."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""RULER: the paragraphs that answer stand in every document, at any length, in any place.
+"""RULER's questions: the paragraphs that answer are in every document, at any length and place."""
 
 import json
 
@@ -16,8 +16,9 @@ N_DOCUMENTS = 120
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Data:
-    """SQuAD with one paragraph a question, HotpotQA with ten; every paragraph of some 400
-    characters is one of its own.
+    """SQuAD with one paragraph a question, HotpotQA with ten.
+
+    Every paragraph, of some 400 characters, is one of its own.
     """
     folder = tmp_path_factory.mktemp("data")
     for name, n_paragraphs in (("squad", 1), ("hotpotqa", 10)):
@@ -41,10 +42,11 @@ def data(tmp_path_factory) -> Data:
 
 def paragraphs_of(sample):
     head, instruction, *parts = sample.document.split("\n\n")
-    assert (
-        head == "Answer the question based on the given documents. Only give me the answer and do "
-        "not output any other words."
+    wanted = (
+        "Answer the question based on the given documents. Only give me the answer and do not "
+        "output any other words."
     )
+    assert head == wanted
     assert instruction == "The following are given documents."
     return parts
 
@@ -64,11 +66,9 @@ def test_the_paragraphs_of_the_question_are_among_others_up_to_the_length(name, 
         texts = [part.partition(":\n")[2] for part in parts]
         assert len(set(texts)) == len(texts) == sample.groups["paragraphs"]
         n_chars = sum(map(len, texts))
-        assert n_chars <= sample.groups["length"] * CHARS_PER_TOKEN
-        assert (
-            n_chars > sample.groups["length"] * CHARS_PER_TOKEN - 500
-            or len(texts) == N_DOCUMENTS * n_own
-        )
+        n_most = sample.groups["length"] * CHARS_PER_TOKEN
+        assert n_chars <= n_most
+        assert n_chars > n_most - 500 or len(texts) == N_DOCUMENTS * n_own
         places.add(own[0])
     assert len(places) > 5
 

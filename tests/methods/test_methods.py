@@ -58,12 +58,8 @@ def test_every_hyper_parameter_is_a_setting_that_can_be_given(trained_pair, name
     settings = make_method(name, trained_pair).settings
     assert "pair" not in settings
     for field, value in settings.items():
-        assert (
-            make_method(
-                f"{name}:{field}={'null' if value is None else value}", trained_pair
-            ).settings
-            == settings
-        )
+        given = "null" if value is None else value
+        assert make_method(f"{name}:{field}={given}", trained_pair).settings == settings
 
 
 @pytest.mark.parametrize("expand", [0, 2])
@@ -138,9 +134,8 @@ def test_rivals_at_equal_budget_use_about_as_many_positions_as_e2llm(wide_pair, 
     used, allowed = (
         len(method.prompt(method.keep(LONG), QUESTION, 4).ids) for method in (rival, own)
     )
-    n_passages = (
-        2 if name == "ends" else 1
-    )  # each with its place, and what the chunks that E2LLM expands differ from average ones
+    # Each with its place, and what the chunks that E2LLM expands differ from average ones.
+    n_passages = 2 if name == "ends" else 1
     slack = 50 if name == "rag" else 50 * (n_passages + expand)
     assert allowed - 150 <= used <= allowed + slack, (used, allowed)
 
@@ -166,10 +161,8 @@ def test_truncation_keeps_what_it_says(trained_pair, keeps, first, last):
 
 
 def test_truncation_of_a_short_text_cuts_nothing(trained_pair):
-    assert (
-        make_method("ends:ratio=1:expand=0", trained_pair).keep("A short text.")[0].text
-        == "A short text."
-    )
+    method = make_method("ends:ratio=1:expand=0", trained_pair)
+    assert method.keep("A short text.")[0].text == "A short text."
 
 
 def test_the_base_decoder_is_the_pairs_before_training(make_pair):
@@ -215,15 +208,11 @@ def test_a_score_is_the_negative_log_likelihood_of_the_answers_tokens(make_pair,
     answer = pair.processor.text_ids("The mayor.")
     prompt = method.prompt(method.keep(TEXT), QUESTION, 8).ids
     with torch.inference_mode():
-        logits = (
-            pair.model.decoder(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
-        )
-    expected = [
-        -logits[len(prompt) - 1 + place, token].item() for place, token in enumerate(answer)
-    ]
-    assert method.score(method.read(TEXT), QUESTION, "The mayor.").tolist() == pytest.approx(
-        expected, abs=1e-4
-    )
+        logits = pair.model.decoder(input_ids=torch.tensor([prompt + answer])).logits[0]
+    said = logits[len(prompt) - 1 : -1].log_softmax(-1)  # (n_answer_tokens, vocab)
+    expected = [-said[place, token].item() for place, token in enumerate(answer)]
+    nats = method.score(method.read(TEXT), QUESTION, "The mayor.")
+    assert nats.tolist() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(

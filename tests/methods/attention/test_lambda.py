@@ -48,10 +48,8 @@ def infinite_distances(n, n_first, n_near):
 
 
 def dense_logits(decoder, ids, distances):
-    """Run a tiny Llama by hand: each query meets each key at a given distance; where there is none,
-    not at all.
-    """
-    angles = distances.nan_to_num()[..., None] * rotary(decoder).inv_freq
+    """Run a tiny Llama by hand: each query meets each key at a given distance, or not at all."""
+    angles = distances.nan_to_num()[..., None] * rotary(decoder).inv_freq  # (seq, seq, 4)
     cos, sin = (torch.cat([part, part], -1) for part in (angles.cos(), angles.sin()))
     model = decoder.model
     hidden = model.embed_tokens(torch.tensor(ids))
@@ -105,11 +103,10 @@ def test_what_is_written_beyond_the_window_is_what_the_dense_reference_writes(pa
     ids = list(method.prompt(reading.kept, QUESTION, 6).ids)
     n_prompt = len(ids)
     while len(ids) < n_prompt + 6:
-        distances = (
-            streaming_distances(len(ids), 4, 20)
-            if spec.startswith("streaming")
-            else infinite_distances(len(ids), 10, 24)
-        )
+        if spec.startswith("streaming"):
+            distances = streaming_distances(len(ids), 4, 20)
+        else:
+            distances = infinite_distances(len(ids), 10, 24)
         with torch.inference_mode():
             ids.append(int(dense_logits(pair.model.decoder, ids, distances)[-1].argmax()))
     assert 2 not in ids[n_prompt:], "an answer that ends early would prove less"
@@ -162,9 +159,8 @@ def test_the_memory_of_the_cache_is_flat(pair, spec, most):
             )
         )
         assert {layer.keys.shape[-2] for layer in layers} == {most}
-    assert held == {
-        (most * 2 * 8 * 4,) * 4
-    }  # two heads of 8 in float32; two layers, keys and values
+    # Two heads of 8 in float32; two layers, keys and values.
+    assert held == {(most * 2 * 8 * 4,) * 4}
 
 
 @pytest.mark.parametrize("name", NAMES)

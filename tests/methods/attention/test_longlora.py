@@ -13,8 +13,9 @@ QUESTION = "Who approved the budget?"
 
 
 def dense_mask(n: int, heads: int, group: int) -> torch.Tensor:
-    """Return (1, heads, n, n): a token sees those before it in its group; the groups of the second
-    half of the heads begin half a group later.
+    """Return which keys are seen, (1, heads, n, n): those before a token, in its group.
+
+    The groups of the second half of the heads begin half a group later.
     """
     mask = torch.zeros(1, heads, n, n, dtype=torch.bool)
     for head in range(heads):

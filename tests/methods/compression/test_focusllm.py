@@ -32,8 +32,9 @@ SPEC = "focusllm:chunk_tokens=100:local_tokens=60:fragment_tokens=20"
 
 
 def by_hand(method, text, answer, decoder):
-    """Score an answer token by token with the bare decoder: every chunk with the fragment by
-    itself, then the local context after the candidates.
+    """Score an answer token by token with the bare decoder.
+
+    Every chunk is read with the fragment by itself, then the local context after the candidates.
     """
     ids = method.pair.processor.text_ids
     whole, kept = ids(text), method.look(text)

@@ -1,5 +1,6 @@
-"""What the tests of trained methods share: the bare decoder, a document that does not fit beside
-the question, and a few steps of training.
+"""What the tests of trained methods share: the bare decoder, a long document, some training.
+
+The document does not fit beside the question.
 """
 
 import pytest
@@ -22,8 +23,9 @@ def scored(method, document: str = LONG) -> list[float]:
 
 
 def bare_score(pair: E2LLM, document: str = "") -> list[float]:
-    """Return the nats that the decoder without the pair's LoRA gives the answer, with a document in
-    view or without any.
+    """Return the nats that the decoder without the pair's LoRA gives the answer.
+
+    It reads the document, or the question alone.
     """
     method = make_method("full-text-base" if document else "no-document", pair)
     return method.score(method.read(document), QUESTION, ANSWER).tolist()
@@ -34,17 +36,12 @@ def disturb(method: TrainableMethod, scale: float = 0.3) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in method.trained().values():
-            parameter.add_(
-                scale
-                * parameter.std(correction=0).clamp(min=0.02)
-                * torch.randn(parameter.shape, generator=generator)
-            )
+            width = scale * parameter.std(correction=0).clamp(min=0.02)
+            parameter.add_(width * torch.randn(parameter.shape, generator=generator))
 
 
 def check_training(method: TrainableMethod, document: str = LONG) -> None:
-    """Check that a few steps make the answer likelier and change what is trained, all of it, and
-    nothing else.
-    """
+    """Check that a few steps make the answer likelier, and change all that is trained alone."""
     trained = method.trained()
     others = {
         name: parameter.clone()
@@ -61,23 +58,18 @@ def check_training(method: TrainableMethod, document: str = LONG) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.02, losses
-    assert [
-        name for name, parameter in trained.items() if torch.equal(parameter, before[name])
-    ] == []
+    left = [name for name, parameter in trained.items() if torch.equal(parameter, before[name])]
+    assert left == []
     now = dict(method.module.named_parameters())
-    assert all(
-        torch.equal(now[name], parameter) and now[name].grad is None
-        for name, parameter in others.items()
-    )
-    assert scored(method, document) == pytest.approx(
-        method.nats(document, QUESTION, ANSWER).tolist(), abs=1e-4
-    )
+    for name, parameter in others.items():
+        assert torch.equal(now[name], parameter)
+        assert now[name].grad is None
+    nats = method.nats(document, QUESTION, ANSWER).tolist()
+    assert scored(method, document) == pytest.approx(nats, abs=1e-4)
 
 
 def check_edges(spec: str, pair: E2LLM) -> None:
-    """Check that a method reads an empty document, and one of one token, and that what was trained
-    changes numbers, not shapes.
-    """
+    """Check that a method reads an empty document, and one of one token, once it is trained."""
     method = make_method(spec, pair)
     disturb(method)
     for document in ("", "A"):
