@@ -74,8 +74,9 @@ class Benchmark(ABC):
 
     @abstractmethod
     def load(self, scale: str, seed: int, data: Data) -> list[Sample]:
-        """Return the samples of a scale ("quick" or "full"); those about one document stand
-        together.
+        """Return the samples of a scale, "quick" or "full".
+
+        Those about one document stand together.
 
         Raises:
             E2LLMError: The data cannot be had; the message says how to get it.

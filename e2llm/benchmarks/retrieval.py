@@ -142,6 +142,7 @@ def _hidden(text: str, needles: list[str], rng: random.Random) -> str:
 
 def _among(lines: list[str], needles: list[str], rng: random.Random) -> str:
     """Put sentences among the lines of a text."""
+    # From the last on, so that no place moves.
     places = sorted(rng.sample(range(len(lines)), len(needles)), reverse=True)
     for place, needle in zip(places, needles, strict=True):
         lines.insert(place, needle)

@@ -198,6 +198,7 @@ class Method(ABC):
         first_s = generation.first_s - start_s if generation.n_tokens else total_s
         n_prompt, n_reused = len(prompt.ids), generation.n_reused
         n_soft = 0 if prompt.soft_tokens is None else len(prompt.soft_tokens)
+        # The encoder reads the question too, to rank chunks; what stood in the cache costs nothing.
         flops = self.encoding_flops(question) if self.encodes else 0
         flops += decoder_flops(self.decoder, n_prompt - n_reused, n_reused)
         flops += writing_flops(self.decoder, n_prompt, generation.n_tokens)
@@ -215,7 +216,7 @@ class Method(ABC):
         """
         ids = self.pair.processor.text_ids(answer_text(self.pair.processor, answer))
         prompt = self.prompt(reading.kept, question, len(ids))
-        embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))
+        embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))  # (seq, d_dec)
         with evaluating(self.pair.base):
             output = self.decoder(
                 inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids) + 1

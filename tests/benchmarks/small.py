@@ -23,11 +23,9 @@ def make_data(folder: Path, names: tuple[str, ...] = NAMES) -> Data:
             open(folder / name / "dev.jsonl", "w") as records,
         ):
             for number in range(N_DOCUMENTS[name]):
-                text = (
-                    f"Meeting {number}. {TEXT}"
-                    if name != "squad" or number == 0
-                    else f"Meeting {number}. {'The school closes early. ' * 4}"
-                )
+                answered = name != "squad" or number == 0
+                said = TEXT if answered else "The school closes early. " * 4
+                text = f"Meeting {number}. {said}"
                 print(json.dumps({"id": str(number), "text": text, "source": name}), file=documents)
                 for place, (question, answers) in enumerate(QUESTIONS):
                     record = {

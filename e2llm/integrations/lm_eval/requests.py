@@ -99,6 +99,7 @@ class RequestReader:
             if not start:
                 yield Prompt([self._start_id]), ids
                 continue
+            # The text before grows from piece to piece, so that only what is new is compressed.
             document = self._compress(text[:start], "", len(ids))
             placeholders = [self.processor.placeholder_id] * document.n_soft
             yield Prompt([*self._ids("", begins=True), *placeholders], document.soft_tokens), ids
@@ -136,10 +137,12 @@ class RequestReader:
                 )
             return Prompt(read), ids
         before = self._ids(head, begins=True)
+        # By its words chunks are ranked; there must be some.
         question = tail.strip() or "?"
         document = self._compress(text, question, n_around + len(before))
         made = self.pair.make_prompt(question, [document], self.expand, n_around + len(before))
         passages = join_neighbours([document], [(0, chunk.index) for chunk in made.expanded])
+        # Without instruction and question, which the request has of its own.
         _, *shown, _ = prompt_parts("", [(NAME, 0)], passages, soft=False)
         n_soft = 0 if made.soft_tokens is None else len(made.soft_tokens)
         placeholders = [self.processor.placeholder_id] * n_soft
@@ -207,6 +210,7 @@ class RequestReader:
         if not kept and begins:
             first, own = self._start_id, self._ids(context + continuation)
             return ([first], own) if own[0] != first else (own[:1], own[1:])
+        # A token may reach over the seam, so that both are tokenised at once.
         n_context = len(self._ids(kept, begins))
         ids = self._ids(context + continuation, begins)
         return ids[:n_context], ids[n_context:]

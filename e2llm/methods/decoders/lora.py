@@ -43,6 +43,7 @@ def without_lora(decoder: Any) -> Any:
 
     It is what reads while LoRA is merged into them.
     """
+    # Its buffers are copies, and what is copied in inference mode cannot be written to later.
     with torch.inference_mode(False):
         twin = share(decoder)
     for name, layer in list(twin.named_modules()):

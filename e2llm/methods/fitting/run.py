@@ -59,7 +59,7 @@ def fit(
     if (output / METHOD_FILE).exists():
         return output
     set_seed(settings.seed)  # of the first weights
-    method = replace(method)
+    method = replace(method)  # whose module is made anew
     n_trained = _prepare(method, settings)
     kept, aside = set_aside(sources, settings)
     args = training_arguments(method, settings, output, validates=bool(aside))
@@ -87,6 +87,7 @@ def fit(
 def _prepare(method: TrainableMethod, settings: FitSettings) -> int:
     """Make a method's module ready to be trained; return how many parameters that are."""
     trained = method.trained().values()
+    # Steps are too small for half precision; reading casts what was learnt to the pair's type.
     for parameter in trained:
         parameter.data = parameter.data.float()
     modules: list[Any] = list(method.module.modules())

@@ -84,6 +84,7 @@ class Samples(Dataset[dict[str, Any]]):
 
     def _draw(self, kind: str, ordinal: int) -> dict[str, Any]:
         source, place = self.sources[kind].record(ordinal)
+        # A generator per sample: what is drawn depends on no sample before.
         rng = np.random.default_rng([self.settings.seed, int(kind == "text"), ordinal])
         make = self._text if kind == "text" else self._question
         for _ in range(_TRIES):
@@ -126,6 +127,7 @@ class Samples(Dataset[dict[str, Any]]):
             document = self._decode(ids)
         n_items = len(self.processor.text_ids(answer)) + 1  # its end
         n_positions = len(ids) + len(self.processor.text_ids(record.question)) + n_items
+        # Instruction and chat markers take positions too.
         if self.method.window is not None and n_positions + AROUND > self.method.window:
             return None
         return {

@@ -78,6 +78,7 @@ class FitTrainer(ItemTrainer):
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> Any:
         """Return the samples of a step, and how many tokens they predict in all processes."""
+        # The library counts labels, of which these samples have none.
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         n_items = torch.tensor(sum(sample["n_items"] for sample in samples), device=device)
         return samples, self.accelerator.reduce(n_items, "sum")
@@ -96,6 +97,7 @@ class FitTrainer(ItemTrainer):
         """
         if self.first_step < 0:
             self.start_s, self.first_step = time.perf_counter(), self.state.global_step
+        # Gradients are averaged over the processes, and the mean is over the tokens of them all.
         loss = model(inputs) / num_items_in_batch * self.accelerator.num_processes
         if not torch.isfinite(loss):
             raise DivergedError(
@@ -116,7 +118,7 @@ class FitTrainer(ItemTrainer):
         """
         start_s = time.perf_counter()
         self.model.eval()
-        sums = torch.zeros(2)
+        sums = torch.zeros(2)  # nats and tokens, of this process's share
         with torch.no_grad(), self.accelerator.autocast():
             for sample in self.validation[self.args.process_index :: self.args.world_size]:
                 nats = _answer_nats(self.method, sample)  # (n_answer_tokens,)

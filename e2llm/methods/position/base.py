@@ -70,6 +70,7 @@ class WiderWindow(FullText):
         """Return the text with the question after it, and set the decoder to their length."""
         prompt = super().prompt(kept, question, max_new_tokens)
         module = rotary(self.decoder)
+        # For all that prompt and answer may reach, before the first key is turned.
         frequencies, module.attention_scaling = self.frequencies(len(prompt.ids) + max_new_tokens)
         module.inv_freq.copy_(frequencies)
         return prompt

@@ -31,6 +31,7 @@ class Rag(Method):
 
         Those made here, one a chunk, are not used.
         """
+        # An untrained pair that expands chunks leaves its soft tokens out of the prompt.
         soft = self.pair.config.trained or self._expand == 0
         n_soft = budget(self.pair, text, self.ratio, 0) if soft else 0
         return self.pair.compress(text, NAME, "chunk"), n_soft
@@ -44,6 +45,7 @@ class Rag(Method):
         planner = self.pair.planner
         ranked = self.pair.rank(question, [document])
         plan = Plan((document,), soft=False, expanded=tuple(ranked))
+        # What E2LLM's expanded chunks take as text, and its soft tokens beside them.
         allowed = len(planner.write(question, plan.best(self._expand)).ids) + n_soft
         if self.window is not None:
             allowed = min(allowed, self.window - max_new_tokens)

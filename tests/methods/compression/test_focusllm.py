@@ -188,19 +188,14 @@ def test_an_answer_costs_as_much_as_the_library_counts(make_pair, n_tokens):
     ids = method.prompt(reading.kept, QUESTION, n_tokens).ids
 
     def run() -> None:  # as `generate` does, in a thread of its own, which the counter does not see
-        writing = _Writing(
-            method.model, [branch(chunk) for chunk in reading.kept.chunks], ids, 20, 1
-        )
+        chunks = [branch(chunk) for chunk in reading.kept.chunks]
+        writing = _Writing(method.model, chunks, ids, 20, 1)
+        inputs = {"inputs_embeds": method.embed(Prompt(ids[-1:]))[None]}
+        options = {"logits_to_keep": 1, "use_cache": True, cache_argument(): writing.cache}
         with writing.renewing():
-            for step in range(n_tokens):
-                inputs = (
-                    {"input_ids": torch.tensor([[7]])}
-                    if step
-                    else {"inputs_embeds": method.embed(Prompt(ids[-1:]))[None]}
-                )
-                method.decoder(
-                    **inputs, logits_to_keep=1, use_cache=True, **{cache_argument(): writing.cache}
-                )
+            for _ in range(n_tokens):
+                method.decoder(**inputs, **options)
+                inputs = {"input_ids": torch.tensor([[7]])}
 
     assert result.flops == pytest.approx(counted(run), rel=0.02)
     assert reading.flops == pytest.approx(counted(lambda: method.look(LONG)), rel=1e-6)

@@ -1,6 +1,4 @@
-"""LLoCO: summary vectors by hand, stored or made at once, and the bare decoder where there are
-none.
-"""
+"""LLoCO: summary vectors by hand, stored or made at once; without any, the bare decoder."""
 
 import pytest
 import torch

@@ -45,10 +45,8 @@ def test_fitting_lowers_the_loss_and_its_weights_are_read_again(
     assert sum(log[-5:]) < 0.995 * sum(log[15:20]), log
     assert any("positions/s" in line and "left" in line for line in lines)
     assert not list(folder.glob("checkpoint-*"))
-    begun, method = (
-        make_method(name, trained_pair),
-        make_method(f"{name}:weights={folder}", trained_pair),
-    )
+    begun = make_method(name, trained_pair)
+    method = make_method(f"{name}:weights={folder}", trained_pair)
     before, after = (
         sum(
             float(each.score(each.read(record.context), record.question, record.answers[0]).mean())

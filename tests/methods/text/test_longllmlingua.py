@@ -81,9 +81,8 @@ def test_what_is_left_is_of_the_text_and_about_the_budget(pair, ratio):
     chunks, allowed = method.keep(LONG)
     left = method._compressed(chunks, QUESTION, allowed)
     tokenizer = pair.processor.tokenizer
-    assert (
-        0.5 * allowed < len(tokenizer(left).input_ids) < allowed + 110
-    )  # the package's slack, and tokens that it cuts apart
+    # The package's slack, and tokens that it cuts apart.
+    assert 0.5 * allowed < len(tokenizer(left).input_ids) < allowed + 110
     ranked = iter("\n\n".join(chunks[index] for index in method._compressor.context_idxs[-1]))
     assert all(character in ranked for character in left), (
         "its characters are those of the chunks, best first, some left out"
