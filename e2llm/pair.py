@@ -85,10 +85,11 @@ class E2LLM:
         Raises:
             UserError: There is no such pair, or a part of it cannot be loaded.
         """
+        path = find_pair(str(name))
         if "device_map" not in options:
             device = check_device(device)
         options["dtype"] = check_dtype(dtype, device)
-        model, processor = load_pair(find_pair(str(name)), str(name), **options)
+        model, processor = load_pair(path, str(name), **options)
         return cls(model.to(device) if device else model, processor, name=str(name))
 
     @classmethod

@@ -29,7 +29,7 @@ from e2llm.methods.decoders.cross_attention import (
 from e2llm.methods.fitting.trainable import token_nats
 from e2llm.model import bases
 from e2llm.model.operations import decoder_bytes, decoder_flops, linear_weights, writing_flops
-from e2llm.model.processing import EncoderRow
+from e2llm.model.rows import EncoderRow
 from e2llm.reading.prompt import Passage
 
 
