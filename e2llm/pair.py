@@ -72,10 +72,10 @@ class E2LLM:
         device: str | None = None,
         **options: Any,
     ) -> "E2LLM":
-        """Load a pair from a folder, a hub name, or by the name of a shipped one ("smol").
+        """Load a pair.
 
         Args:
-            name: Folder, hub name, or shipped pair.
+            name: A folder, a hub name, or a shipped pair ("smol").
             dtype: torch dtype or its name; None for bfloat16 where the device multiplies it
                 natively, else float32.
             device: "cpu", "cuda", ...; None for the accelerator that torch sees, else the CPU.
@@ -86,7 +86,7 @@ class E2LLM:
             UserError: There is no such pair, or a part of it cannot be loaded.
         """
         path = find_pair(str(name))
-        if "device_map" not in options:
+        if "device_map" not in options:  # which places the parts itself
             device = check_device(device)
         options["dtype"] = check_dtype(dtype, device)
         model, processor = load_pair(path, str(name), **options)
@@ -290,6 +290,7 @@ class E2LLM:
         if not check_text("question", question).strip():
             raise UserError("`question` is blank; ask something.")
         check_count("expand", expand, 0, "chunks; 0 reads soft tokens alone")
+        # Stale soft tokens are never read.
         own = self.fingerprint if documents else ""
         for document in documents:
             document.check_fingerprint(own)
@@ -342,11 +343,9 @@ class E2LLM:
 
 def _documents(given: Any) -> list[CompressedDocument]:
     documents = [given] if isinstance(given, CompressedDocument) else given
-    if not isinstance(documents, list | tuple) or not all(
-        isinstance(document, CompressedDocument) for document in documents
-    ):
+    known = isinstance(documents, list | tuple)
+    if not known or not all(isinstance(own, CompressedDocument) for own in documents):
         raise UserError(
-            "`documents` must be compressed documents (`model.compress(text)`), one or a list of "
-            "them."
+            "`documents` must be compressed documents (`model.compress(text)`), one or a list."
         )
     return list(documents)

@@ -74,6 +74,7 @@ class Stream:
         sampling: Sampling,
         start_s: float,
     ) -> None:
+        # Ranking and planning are done by now; the decoder has not begun.
         self._rank_s = time.perf_counter() - start_s
         self._pieces = self._write(model, engine, prompt, sampling, start_s)
         self._answer: Answer | None = None
@@ -111,6 +112,7 @@ class Stream:
             embeddings = model.embed(ids, None if soft is None else soft[None])[0]  # (seq, d_dec)
         text, first_s = [], 0.0
         with evaluating(model):
+            # The first piece ends the wait that people feel; it may hold several tokens.
             for piece in engine.stream(embeddings, sampling, generation):
                 first_s = first_s or time.perf_counter() - start_s
                 text.append(piece)

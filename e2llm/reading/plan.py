@@ -73,6 +73,7 @@ class Plan:
         """The soft tokens of all documents, (n_soft, d_dec); None where none are read."""
         if not self.documents or not self.soft:
             return None
+        # Of each (n_soft, d_dec), one after the other.
         return torch.cat([document.soft_tokens for document in self.documents])
 
     def best(self, n_expanded: int) -> "Plan":
@@ -122,6 +123,7 @@ class Planner:
             WindowError: The prompt and the answer do not fit the decoder's window, without chunks
                 as text or with a single one.
         """
+        # First everything that is wanted, then what of it fits.
         soft = self.reads_soft(expand)
         notices = [note for document in documents if soft and (note := document.ratio_note)]
         if documents and not self.config.trained:
@@ -131,18 +133,21 @@ class Planner:
             return self.write(question, wanted)
         plan = self.fit(question, wanted, self.window - max_new_tokens)
         if (positions := len(plan.ids)) + max_new_tokens > self.window:
+            # Where no soft token stands in the prompt, no ratio could make it shorter.
             documents = documents if soft else []
             raise WindowError(
                 too_long(
                     self.processor, question, documents, positions, max_new_tokens, self.window
                 )
             )
+        # An untrained pair's prompt without a chunk would hold nothing of the documents.
         n_wanted, n_left = len(wanted.expanded), len(plan.expanded)
         if n_wanted and not n_left and not soft:
             raise WindowError(
                 f"`expand` (={expand}): not one chunk fits the decoder's window of {self.window} "
                 "positions; compress with smaller chunks."
             )
+        # Nothing is left out in silence.
         if n_left < n_wanted:
             notice = (
                 f"{n_wanted - n_left} of {n_wanted} chunks to expand found no room in the "

@@ -109,7 +109,7 @@ def join_spans(spans: Sequence[Span] | np.ndarray, chosen: Sequence[int]) -> lis
     joined: list[tuple[int, int]] = []
     for index in sorted(chosen):
         start, end = int(spans[index][0]), int(spans[index][1])
-        if index - 1 in chosen:
+        if index - 1 in chosen:  # a neighbour: one passage, without a seam or a repetition
             start, _ = joined.pop()
         joined.append((start, end))
     return joined
@@ -134,6 +134,8 @@ def prompt_parts(
     """
     if not documents:
         return [question]
+    # Instruction first, question last: what stands before the question is the same for all
+    # questions about the same documents, so its cache serves the next one.
     parts: list[str | SoftTokens] = [(INSTRUCTION if soft else PASSAGES_INSTRUCTION) + "\n"]
     if soft:
         for name, n_soft in documents:

@@ -83,11 +83,13 @@ def fit_ratio(
     wanted, window = check_ratio(config.ratio if ratio is None else ratio), config.decoder_window
     if window is None:
         return wanted
+    # A question that is too long by itself fits at no ratio.
     alone = len(processor.prompt_ids([question]))
     if alone + max_new_tokens > window:
         raise WindowError(too_long(processor, question, [], alone, max_new_tokens, window))
     if expand and not config.trained:  # then the soft tokens are left out of the prompt
         return wanted
+    # Tokens are counted, not compressed: milliseconds where the encoder takes seconds.
     spans = [make_spans(text, chunker) for text in texts]
     counts = [processor.count_tokens(*own) for own in zip(texts, spans, strict=True)]
     n_tokens, n_chunks = [int(own.sum()) for own in counts], [len(own) for own in spans]
@@ -95,6 +97,7 @@ def fit_ratio(
     named = [(name, 0) for name in names] or [("document", 0)]
     around = prompt_parts(question or "?", named, soft=True, cue=answer_cue(processor))
     free = window - max_new_tokens - n_soft - len(processor.prompt_ids(around))
+    # Chunks as text give way to a ratio that fits, one by one.
     for n_expanded in range(min(expand, sum(n_chunks)), -1, -1):
         fitting = fitting_ratio(n_tokens, n_chunks, free - n_expanded * per_chunk, least=wanted)
         if fitting is not None and (ratio is None or fitting == wanted):
@@ -136,6 +139,7 @@ def too_long(
         f"the prompt takes {positions} positions and the answer up to {max_new_tokens}, and the "
         f"decoder's window holds {window}"
     )
+    # What the words around the soft tokens leave of the window.
     n_soft = sum(document.n_soft for document in documents)
     free = window - max_new_tokens - (positions - n_soft)
     if not n_soft or free < 1:
