@@ -8,7 +8,8 @@ TORCH ?= torch==2.13.0
 # The oldest transformers that is supported, tested by `make lowest`.
 LOWEST = 5.19.0
 # The tests of `make quick`: the spine, and what is cheap around it.
-QUICK = tests/chunking tests/compression tests/documents tests/engines tests/reading tests/model \
+QUICK = tests/chunking tests/compression tests/documents tests/engines tests/reading \
+	tests/model/test_adapters.py tests/model/test_modeling.py tests/model/test_processing.py \
 	tests/test_pair.py tests/test_extending.py tests/evaluation/test_metrics.py
 Q ?= What does a return statement do?
 export Q

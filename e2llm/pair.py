@@ -27,11 +27,11 @@ from e2llm.model.digest import fingerprint
 from e2llm.pairs import find_pair
 from e2llm.reading.answer import Answer, Stream, Usage
 from e2llm.reading.plan import UNTRAINED_SOFT, Planner, UntrainedWarning
-from e2llm.reading.prompt import ExpandedChunk, Prompt
+from e2llm.reading.prompt import Prompt
 from e2llm.reading.ranking import RankedChunk, rank_chunks
 from e2llm.reading.ratio import fit_ratio
 
-__all__ = ["E2LLM", "Answer", "ExpandedChunk", "Stream", "UntrainedWarning", "Usage"]
+__all__ = ["E2LLM", "Answer", "Stream", "UntrainedWarning", "Usage"]
 
 
 class E2LLM:
@@ -225,15 +225,8 @@ class E2LLM:
             raise UserError(
                 f"`chunker` must be given: {document.name!r} was cut by a callable of your own."
             )
-        return self.compressor.compress(
-            document.text + text,
-            document.name,
-            document.ratio,
-            chunker,
-            document.window,
-            document.page_starts,
-            previous=document,
-        )
+        made = (document.name, document.ratio, chunker, document.window, document.page_starts)
+        return self.compressor.compress(document.text + text, *made, previous=document)
 
     def ask(
         self,

@@ -134,6 +134,7 @@ def test_the_higher_the_percentile_the_fewer_the_chunks():
     assert len(set(counts)) == 4
 
 
+@pytest.mark.slow
 def test_a_huge_text_is_embedded_a_block_at_a_time_and_each_sentence_about_once(monkeypatch):
     monkeypatch.setattr(semantic, "BLOCK_SENTENCES", 100)
     text = "".join(f"Sentence {n} of many. " for n in range(20_000))
@@ -150,6 +151,7 @@ def test_a_huge_text_is_embedded_a_block_at_a_time_and_each_sentence_about_once(
     assert SemanticChunker(by_hash, 512)(text) == spans
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a\n" * 200_000, "\n" * 400_000, "x" * 400_000, "。" * 400_000])
 def test_work_grows_in_proportion_to_the_text(text):
     spans = SemanticChunker(lambda text, spans: np.ones((len(spans), 1)), 512)(text)

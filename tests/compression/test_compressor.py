@@ -73,6 +73,7 @@ def test_compressing_twice_gives_the_same_bytes(pair, tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
+@pytest.mark.slow
 @few
 @given(
     st.integers(1, len(TEXT) - 1), st.sampled_from([1, 2, 3]), st.sampled_from([3, 7.5, "chunk"])

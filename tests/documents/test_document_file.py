@@ -56,6 +56,7 @@ def test_saving_leaves_nothing_but_the_file(tmp_path):
     assert CompressedDocument.load(tmp_path / "document.e2llm").name == "other"
 
 
+@pytest.mark.slow
 def test_a_file_cut_at_any_byte_is_an_error(tmp_path):
     path = make_document().save(tmp_path / "document.e2llm")
     data = path.read_bytes()
@@ -65,6 +66,7 @@ def test_a_file_cut_at_any_byte_is_an_error(tmp_path):
             CompressedDocument.load(path)
 
 
+@pytest.mark.slow
 def test_a_file_with_any_byte_changed_is_an_error_or_loads_equal(tmp_path):
     document = make_document(page_starts=(0, 70))
     path = document.save(tmp_path / "document.e2llm")

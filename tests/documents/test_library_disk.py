@@ -60,6 +60,7 @@ def use_a_full_disk(folder: Path) -> None:
     assert [entry.name for entry in library.entries()] == ["document 1", "document 9", "mine"]
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_putting_is_an_error_and_reading_and_deleting_go_on(library):
     for number in range(3):
         library.put(numbered(number))

@@ -6,6 +6,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.documents.library import Library
 from tests.documents.processes import finish, start
@@ -36,6 +38,7 @@ def put_and_evict(folder: Path, first: int, max_bytes: int) -> None:
                 assert document.key == entry.key
 
 
+@pytest.mark.slow
 def test_processes_that_put_and_evict_at_once_never_break(library):
     size = library.put(numbered(0)).n_bytes
     finish(*(start(put_and_evict, library.folder, 100 * worker, 4 * size) for worker in range(4)))
@@ -54,6 +57,7 @@ def read_all(folder: Path, n_documents: int) -> None:
     Library(folder).put(numbered(0))
 
 
+@pytest.mark.slow
 def test_processes_that_meet_a_damaged_registry_at_once_all_go_on(library):
     for number in range(5):
         library.put(numbered(number))
@@ -71,6 +75,7 @@ def put_until_killed(folder: Path, first: int, acknowledged: Path) -> None:
             file.write(f"{number}\n")
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_putting_loses_nothing_that_was_stored(library, tmp_path):
     acknowledged = tmp_path / "acknowledged"
     acknowledged.touch()

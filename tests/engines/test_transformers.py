@@ -109,6 +109,7 @@ def test_special_tokens_are_not_written(pair, engine, prompts):
     )
 
 
+@pytest.mark.slow
 def test_seeded_streams_that_cross_are_reproducible_and_leave_the_global_generator_alone(
     engine, prompts
 ):
@@ -132,6 +133,7 @@ def test_seeded_streams_that_cross_are_reproducible_and_leave_the_global_generat
         assert torch.rand(1) == drawn
 
 
+@pytest.mark.slow
 def test_threads_that_ask_at_once_get_the_answers_of_one(pair, engine, prompts):
     expected = [
         answer(TransformersEngine(pair.model.decoder, pair.processor.tokenizer), prompt)

@@ -235,6 +235,7 @@ def test_a_model_that_is_not_there_is_named_in_one_line(argument, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_encoder_without_a_fast_tokenizer_is_refused(tmp_path):
     tiny.make_encoder(tmp_path)
     for file in tmp_path.glob("tokenizer*"):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import hub, tiny
 
 PUSH = """
@@ -56,6 +58,7 @@ def run(code: str, address: str, home: Path) -> str:
     return done.stdout.split()[-1]
 
 
+@pytest.mark.slow
 def test_a_pair_is_made_from_hub_names_pushed_and_loaded_by_its_own_hub_name(tmp_path):
     tiny.make_encoder(tmp_path / "hub/us/encoder")
     tiny.make_decoder(tmp_path / "hub/us/decoder")

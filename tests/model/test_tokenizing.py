@@ -129,6 +129,7 @@ def test_threads_that_tokenise_at_once_get_the_ids_of_one(pair):
         )
 
 
+@pytest.mark.slow
 def test_a_slow_tokenizer_is_refused():
     import transformers as tf
 
