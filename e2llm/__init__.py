@@ -1,5 +1,6 @@
-"""Read documents far longer than a language model's window: a text encoder compresses them to soft
-tokens that a decoder-only LLM reads.
+"""Ask questions about documents far longer than a language model's window.
+
+A text encoder compresses them to soft tokens, which a decoder-only LLM reads in place of the text.
 
 The public names are imported when they are first used, so that the command line starts without
 torch.

@@ -1,5 +1,4 @@
-"""Typed errors: each message is one line that names the argument, its value, the rule, and the way
-out.
+"""Typed errors, whose messages are one line: the argument, its value, the rule, the way out.
 
 The command line prints the message without a traceback and exits with `exit_code`:
 2 for the user's mistake, 1 for a failure.

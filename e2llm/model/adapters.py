@@ -1,7 +1,7 @@
 """Map pooled chunk states into the decoder's input space (paper section 3.1, "Adapter").
 
-An adapter owns its pooling and its scale, and differs from the others in one verb, `project`.
-Adding one is a class here and a line in `ADAPTERS`.
+An adapter owns its pooling and its scale, and differs from the others in the layers that it has
+(`build`) and in what they do (`project`). Adding one is a class here and a line in `ADAPTERS`.
 """
 
 from typing import ClassVar
@@ -51,6 +51,7 @@ class Adapter(nn.Module):
         self.d_dec = d_dec
         self.norm = nn.RMSNorm(d_dec, eps=1e-6) if self.normalizes else nn.Identity()
         self.scale = soft_token_norm / d_dec**0.5
+        self.build(d_enc, d_dec, n_heads)
 
     def forward(self, states: Tensor, soft_ids: Tensor, n_soft: int) -> Tensor:
         """Return the `n_soft` soft tokens that the states feed, in order.
@@ -66,6 +67,10 @@ class Adapter(nn.Module):
         pooled, mask = self.pooling(groups, mask)  # (n_soft, length, d_enc)
         return self.norm(self.project(pooled, mask)) * self.scale  # (n_soft, d_dec)
 
+    def build(self, d_enc: int, d_dec: int, n_heads: int) -> None:
+        """Make the layers; the pooling and the norm are there already."""
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
         """Map (n_soft, length, d_enc) states under a (n_soft, length) mask to (n_soft, d_dec)."""
         raise NotImplementedError(f"{type(self).__name__}.project")
@@ -74,15 +79,8 @@ class Adapter(nn.Module):
 class LinearAdapter(Adapter):
     """One linear layer (the paper's ablation: worse than the MLP)."""
 
-    def __init__(
-        self,
-        pooling: Pooling,
-        d_enc: int,
-        d_dec: int,
-        soft_token_norm: float = 1.0,
-        n_heads: int = 4,
-    ) -> None:
-        super().__init__(pooling, d_enc, d_dec, soft_token_norm)
+    def build(self, d_enc: int, d_dec: int, n_heads: int) -> None:
+        """Make the layers."""
         self.linear = nn.Linear(d_enc, d_dec)
 
     def project(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -94,15 +92,8 @@ class LinearAdapter(Adapter):
 class MLPAdapter(Adapter):
     """Two layers with GELU between: d_enc -> d_dec -> d_dec (paper v1)."""
 
-    def __init__(
-        self,
-        pooling: Pooling,
-        d_enc: int,
-        d_dec: int,
-        soft_token_norm: float = 1.0,
-        n_heads: int = 4,
-    ) -> None:
-        super().__init__(pooling, d_enc, d_dec, soft_token_norm)
+    def build(self, d_enc: int, d_dec: int, n_heads: int) -> None:
+        """Make the layers."""
         self.up = nn.Linear(d_enc, d_dec)
         self.down = nn.Linear(d_dec, d_dec)
 
@@ -121,15 +112,8 @@ class VPMAAdapter(Adapter):
 
     default_pooling = "tokens"
 
-    def __init__(
-        self,
-        pooling: Pooling,
-        d_enc: int,
-        d_dec: int,
-        soft_token_norm: float = 1.0,
-        n_heads: int = 4,
-    ) -> None:
-        super().__init__(pooling, d_enc, d_dec, soft_token_norm)
+    def build(self, d_enc: int, d_dec: int, n_heads: int) -> None:
+        """Make the layers."""
         if n_heads < 1 or d_dec % n_heads:
             raise UserError(
                 f"`adapter_heads` (={n_heads}) must divide the decoder's width (={d_dec}); "
@@ -177,15 +161,8 @@ class ResidualAdapter(Adapter):
     default_pooling = "tokens"
     normalizes = False
 
-    def __init__(
-        self,
-        pooling: Pooling,
-        d_enc: int,
-        d_dec: int,
-        soft_token_norm: float = 1.0,
-        n_heads: int = 4,
-    ) -> None:
-        super().__init__(pooling, d_enc, d_dec, soft_token_norm)
+    def build(self, d_enc: int, d_dec: int, n_heads: int) -> None:
+        """Make the layers."""
         self.input_norm = nn.LayerNorm(d_enc)
         self.skip = nn.Linear(d_enc, d_dec)
         self.up = nn.Linear(d_enc, RESIDUAL_WIDTH * d_dec)
