@@ -116,6 +116,7 @@ class QuestionBenchmark(Benchmark):
             rng = random.Random(seed)
             short = [own for own in documents if len(own[0].document) <= self.chars_quick]
             documents = rng.sample(short, min(self.documents_quick, len(short)))
+            # Rounded up, so that there are `n_quick` questions or a few more.
             most = -(-self.n_quick // max(1, len(documents)))
             documents = [rng.sample(own, min(most, len(own))) for own in documents]
         return [sample for own in documents for sample in own]

@@ -34,6 +34,7 @@ class CommonWords(Ruler):
         """Fill the list with as many uncommon words as it takes."""
         often, seldom = TIMES if n_tokens >= SHORT_TOKENS else TIMES_SHORT
         n_items = int(n_tokens / (TOKENS_PER_WORD + math.log10(n_tokens / 7)))
+        # What the common words leave of the list is for the uncommon ones.
         n_words = N_COMMON + (n_items - N_COMMON * often) // seldom
         words = _draw(_vocabulary(data), n_words, rng)
         common = words[:N_COMMON]

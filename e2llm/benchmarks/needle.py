@@ -53,6 +53,7 @@ def hide(text: str, n_tokens: int, depth: int | None, rng: random.Random, haysta
     keys = [
         f"{rng.choice(WORDS)} {rng.choice(WORDS)} {rng.randrange(1000, 10_000)}" for _ in places
     ]
+    # Several needles stand in the middles of equal parts of the text.
     depths: list[float] = [100 * (place + 0.5) / n_needles for place in range(n_needles)]
     if depth is not None:
         depths = [depth]

@@ -39,6 +39,7 @@ class Reconstruction(Benchmark):
             for number in range(N_SAMPLES[scale]):
                 place = (2 * number + 1) * len(text) // (2 * N_SAMPLES[scale])
                 start = (seed * 7919 + place) % len(text)
+                # Without the first word, which may have been cut.
                 passage = repeat(text[start:] + text[:start], n_chars).partition(" ")[2].strip()
                 name, groups = f"{n_tokens}-{number}", {"length": n_tokens}
                 samples.append(Sample(name, passage, QUESTION, (passage,), groups))

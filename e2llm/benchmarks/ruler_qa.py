@@ -63,6 +63,7 @@ def _among(sample: Sample, n_tokens: int, rng: random.Random, paragraphs: list[s
     own = _paragraphs(sample.document)
     free = n_tokens * CHARS_PER_TOKEN - sum(map(len, own))
     chosen = list(own)
+    # It ends at the first that finds no room; to go on would prefer short ones.
     for place in rng.sample(range(len(paragraphs)), len(paragraphs)):
         if free < len(paragraphs[place]):
             break

@@ -36,6 +36,7 @@ def _among(sample: Sample, rng: random.Random, texts: list[str], n: int) -> Samp
     """Put a sample's paragraph at a random place among others, of which none holds its answer."""
     wanted = [answer.lower() for answer in sample.answers]
     others: list[str] = []
+    # More than are needed, because those that hold the answer are passed over.
     for text in rng.sample(texts, min(len(texts), 8 * n)):
         answered = any(answer in text.lower() for answer in wanted)
         if len(others) < n - 1 and text != sample.document and not answered:

@@ -34,6 +34,7 @@ class VariableTracking(Ruler):
         ]
         pieces = [NOISE] * (n_tokens // TOKENS_PER_NOISE)
         places = sorted(rng.sample(range(len(pieces)), len(chain)))
+        # Each assignment moves the places after it by one.
         for n_before, (place, assignment) in enumerate(zip(places, chain, strict=True)):
             pieces.insert(place + n_before, assignment)
         document = (

@@ -120,6 +120,7 @@ def ask(
         seed=seed,
     )
     shelf = open_library(library)
+    # Files are opened and names looked up before the pair is loaded, which takes longer.
     found = gather(files, encoding, shelf)
     pair = load_model(model, dtype, device, trust_remote_code)
     chunker = parse_chunker(pair, chunk_chars, overlap_chars)

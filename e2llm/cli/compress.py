@@ -63,6 +63,7 @@ def compress(
 
     _check(files, output, name)
     wanted_ratio = parse_ratio(ratio)
+    # All files are opened before the pair is loaded, so that a bad one is refused at once.
     sources = [read(file, encoding) for file in files]
     if name is not None:
         check_name(name, "--name")

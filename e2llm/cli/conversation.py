@@ -46,6 +46,7 @@ class Conversation:
         stream = self.pair.stream(question, self.documents, self.expand, **asdict(self.sampling))
         started = False
         for piece in stream:
+            # White space before the first word of an answer is not shown.
             piece = piece if started else piece.lstrip()
             started = started or bool(piece)
             print(piece, end="", flush=True)

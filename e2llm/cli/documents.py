@@ -163,6 +163,7 @@ def gather(
     if sum(name in STDIN for name in names) > 1:
         raise UserError("`FILE` (=-) stands for standard input, which can be read only once.")
     for name in names:
+        # A file goes before a stored document of the same name.
         if name not in STDIN and not os.path.exists(name) and library.find(name):
             found.append(name)
         elif name.endswith(SUFFIX):

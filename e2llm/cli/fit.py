@@ -116,6 +116,7 @@ def fit(
         gradient_checkpointing=gradient_checkpointing,
     )
     sources = open_sources(source, split, None)
+    # Malformed records are refused before the pair is loaded.
     for own in sources:
         own.check()
     made = make_method(method, load_model(model, dtype, device, trust_remote_code))

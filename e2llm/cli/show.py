@@ -54,6 +54,7 @@ def show(
 def _facts(what: str, library: Any, chunks: bool) -> dict[str, Any]:
     from e2llm.pairs import find_pair, shipped_pairs
 
+    # Pairs on this machine first, then documents; the hub is asked last, since that takes time.
     if not what.endswith(SUFFIX) and (os.path.isdir(what) or what in shipped_pairs()):
         return _pair_facts(find_pair(what))
     from e2llm.documents.compressed import CompressedDocument

@@ -16,6 +16,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         with open(temporary, "xb") as file:  # not tempfile, whose files only their owner may read
             file.write(data)
             file.flush()
+            # Before the rename, or after a crash the name might stand for data that was never
+            # written.
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

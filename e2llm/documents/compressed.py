@@ -148,6 +148,7 @@ class CompressedDocument:
         """Why the ratio got is more than 5 % off the ratio asked; None where it is not."""
         if self.ratio == "chunk" or abs(self.ratio_got / float(self.ratio) - 1) <= 0.05:
             return None
+        # In a short document less than one soft token is more than these 5 %.
         if abs(self.n_tokens / float(self.ratio) - self.n_soft) < 1:
             why = "the document is too short to come closer"
         elif self.ratio_got < float(self.ratio):
@@ -256,6 +257,7 @@ def document_key(
     sha256: str, fingerprint: str, spans: np.ndarray | list[Span], window: int, ratio: float | str
 ) -> str:
     """Digest what decides a document's soft tokens: text, model, chunking, window and ratio."""
+    # A ratio of 8 and one of 8.0 are the same.
     digest = hashlib.sha256(
         f"{FORMAT} {sha256} {fingerprint} {window} "
         f"{ratio if isinstance(ratio, str) else float(ratio)} ".encode()

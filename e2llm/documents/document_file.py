@@ -102,6 +102,7 @@ def text_sha256(text: str) -> str:
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
+    # Shape and type too, for the same bytes may be read as other numbers.
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())

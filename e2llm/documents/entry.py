@@ -60,6 +60,7 @@ def describe(path: Path, key: str, created_s: float | None = None) -> Entry:
         header = {}
     with path.open("rb") as file:
         state = os.fstat(file.fileno())
+    # A whole file under the name of another document counts as damaged too.
     if header.get("key") != key:
         header = _DAMAGED
     about = {column: header[column] for column in COLUMNS if column in header}

@@ -80,6 +80,8 @@ class Library:
                         f"{entry.n_bytes} bytes; raise the limit with `e2llm library limit`, "
                         "or compress at a higher ratio."
                     )
+                # The file first: one without a row gets it at the next opening, a row without a
+                # file goes.
                 os.replace(temporary, self._files.file(entry.key))
                 sync_folder(self.folder)
                 rows.put(entry)
@@ -107,6 +109,7 @@ class Library:
         name, path = entries[0].name, self._files.file(key)
         try:
             document = CompressedDocument.load(path)
+            # The key follows from the content, so that a file under a wrong name is found out.
             if document.key != key:
                 raise CorruptDocumentError(
                     f"`{path}` holds another document ({document.key[:12]})."

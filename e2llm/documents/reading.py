@@ -67,6 +67,7 @@ def read(path: str | os.PathLike[str], encoding: str | None = None) -> Source:
     path = os.fspath(path)
     # repr keeps line breaks and undecodable bytes of a name out of the message.
     shown = "standard input" if path == "-" else repr(path)
+    # An encoding that Python does not know is refused before the file is opened.
     if encoding is not None:
         decode(b"", encoding)
     try:
@@ -92,6 +93,7 @@ def read(path: str | os.PathLike[str], encoding: str | None = None) -> Source:
         raise ReadError(
             f"{shown} has no text, only white space or mark-up: give a file that has text"
         )
+    # Where each page begins once they are joined.
     starts = [0]
     for page in pages[:-1]:
         starts.append(starts[-1] + len(page) + len(PAGE_SEPARATOR))
@@ -140,5 +142,6 @@ def _clean(text: str) -> str:
 
     That is NUL and lone surrogates; whole pairs of them become their character.
     """
+    # In UTF-16 the halves of a pair meet again, and a lone half is no character.
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")

@@ -64,6 +64,7 @@ class Registry:
         return [rows[key] for key in self.folder.keys() & rows.keys()]
 
     def _open(self) -> sqlite3.Connection:
+        # A damaged registry is set aside and begun anew, which another process may do meanwhile.
         for _ in range(3):
             inode = _inode(self.path)
             db = _connect(self.path.absolute().as_uri())
@@ -71,6 +72,7 @@ class Registry:
                 # Refused while others ask for the same; the transaction is as safe without.
                 with suppress(sqlite3.OperationalError):
                     db.execute("PRAGMA journal_mode = WAL")
+                # The write lock at once: a reader that begins to write later may be refused.
                 db.execute("BEGIN IMMEDIATE")
                 db.execute(
                     "CREATE TABLE IF NOT EXISTS documents (key TEXT PRIMARY KEY, "
@@ -152,6 +154,7 @@ class Rows:
     @property
     def max_bytes(self) -> int | None:
         """The stored limit; None where there is none."""
+        # The greatest of no rows is one row with NULL.
         row = self._db.execute("SELECT max(value) FROM settings WHERE name = 'max_bytes'")
         max_bytes: int | None = row.fetchone()[0]
         return max_bytes

@@ -195,6 +195,7 @@ class Method(ABC):
                 reading.engine.stream(self.embed(prompt), Sampling(max_new_tokens), generation)
             ).strip()
         total_s = time.perf_counter() - start_s
+        # An answer of no tokens has no first one, and counts as a whole.
         first_s = generation.first_s - start_s if generation.n_tokens else total_s
         n_prompt, n_reused = len(prompt.ids), generation.n_reused
         n_soft = 0 if prompt.soft_tokens is None else len(prompt.soft_tokens)
@@ -221,6 +222,7 @@ class Method(ABC):
             output = self.decoder(
                 inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids) + 1
             )
+        # The token before the answer says its first one; what the last token says is past its end.
         logits = output.logits[0, :-1]  # (n_answer_tokens, vocab)
         wanted = torch.tensor(ids, device=logits.device)  # (n_answer_tokens,)
         return F.cross_entropy(logits.float(), wanted, reduction="none").cpu()
@@ -235,6 +237,7 @@ class Method(ABC):
         check_window(positions + max_new_tokens, self.window)
         flops = decoder_flops(self.decoder, positions)
         if self.encodes:
+            # A multiplication and an addition for every weight and token.
             flops += 2 * n_tokens * linear_weights(self.pair.base.encoder)
         n_bytes = decoder_bytes(self.decoder, positions + max_new_tokens)
         return [Needs(n_bytes, flops, max_new_tokens)]

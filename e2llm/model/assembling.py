@@ -85,9 +85,12 @@ def _told(settings: bases.EncoderSettings, tokenizer: Any, config: Any) -> dict[
 def _is_causal(decoder: Any) -> bool:
     """Tell whether what the model says of a token does not depend on the token after it."""
     ids = torch.tensor([[5, 6, 7], [5, 6, 8]], device=decoder.device)  # they differ at the end
+    # A tiny vocabulary may not have these ids: (2, 3)
     ids %= decoder.config.get_text_config().vocab_size
     with torch.no_grad():
+        # Each (3, vocab)
         first, second = decoder.eval()(input_ids=ids).logits.float()
+    # How far they differ at the token before the end and at the end: (3, vocab) -> (2,)
     before, after = (first - second).norm(dim=-1)[1:].tolist()
     return before < 1e-4 * after
 
@@ -140,10 +143,13 @@ def _check_defaults(config: E2LLMConfig, chunker: Chunker) -> None:
 
 
 def join(config: E2LLMConfig, encoder: Any, decoder: Any) -> E2LLMForCausalLM:
+    # The adapter's first weights follow from the pair's seed alone, and the caller's random numbers
+    # go on as they were.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = E2LLMForCausalLM(config, encoder, decoder)
     embeddings = decoder.get_input_embeddings().weight
+    # Quantised bases hold whole numbers, beside which the adapter is in float32.
     model.adapter.to(
         device=embeddings.device,
         dtype=embeddings.dtype if embeddings.is_floating_point() else torch.float32,

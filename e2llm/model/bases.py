@@ -91,10 +91,12 @@ def load_encoder(name: str, **options: Any) -> PreTrainedModel:
         UserError: There is no such model, or it has no safetensors.
     """
     path = resolve(name)
+    # A sentence-transformers folder may hold the encoder in a folder of its own.
     options.setdefault("subfolder", read_encoder_settings(name, **hub_options(options)).subfolder)
     config = _from_pretrained(
         "encoder", AutoConfig, name, path, **hub_options(options), subfolder=options["subfolder"]
     )
+    # Of a model such as T5 the encoder alone is loaded.
     auto = AutoModelForTextEncoding if getattr(config, "is_encoder_decoder", False) else AutoModel
     model = _from_pretrained(
         "encoder", auto, name, path, config=config, use_safetensors=True, **options
@@ -203,6 +205,7 @@ def encoder_max_tokens(
         for limit in (settings.encoder_max_tokens, tokenizer.model_max_length, positions)
         if limit and limit > 0
     ]
+    # A tokenizer that knows no limit says 1e30, so that a number must stand for none.
     return int(min([*limits, 8192]))
 
 
@@ -212,7 +215,7 @@ def input_embedding_norm(decoder: PreTrainedModel) -> float:
     Rows with no norm (padding, ids that no token uses) are left out.
     """
     table = decoder.get_input_embeddings()
-    ids = torch.arange(table.num_embeddings, device=table.weight.device)
+    ids = torch.arange(table.num_embeddings, device=table.weight.device)  # (vocab,)
     with torch.no_grad():
         # A part of the table at a time: (4096, d_dec) -> (4096,), all of it -> (vocab,)
         norms = torch.cat([table(part).float().norm(dim=-1) for part in ids.split(4096)])
@@ -263,6 +266,7 @@ def _read_json(path: str, file: str, options: dict[str, Any]) -> Any:
     else:
         hub = hub_options(options)
         hub.pop("trust_remote_code", None)
+        # A file that is not there is no error here, nor is a hub that cannot be reached.
         kinds = ("missing_entries", "connection_errors", "gated_repo")
         quiet = {f"_raise_exceptions_for_{kind}": False for kind in kinds}
         try:

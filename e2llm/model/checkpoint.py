@@ -95,9 +95,11 @@ def load_trainable(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCa
     encoder = bases.load_encoder(encoder_name, **revised(options, config.encoder_revision))
     own = revised(options, config.decoder_revision)
     decoder = bases.load_decoder(decoder_name, **own, **quantization)
+    # How the pair writes, such as its repetition penalty, goes before what its base's folder says.
     if (generation := find_file(path, "generation_config.json", **hub)) is not None:
         decoder.generation_config = GenerationConfig.from_pretrained(str(Path(generation).parent))
     model = join(config, encoder, decoder)
+    # An untrained pair may hold no weights: its seed decides them.
     file = find_file(path, ADAPTER_FILE, **hub)
     if file is not None:
         missing, unexpected = _load_adapter(model, file)
@@ -182,6 +184,7 @@ def _load_adapter(model: E2LLMForCausalLM, file: str) -> tuple[list[str], list[s
     wanted = {f"adapter.{name}" for name in model.adapter.state_dict()}
     try:
         state = load_file(file)
+        # Not strict: the bases are not in the file, and what the adapter lacks is returned.
         model.load_state_dict(state, strict=False)
     except SafetensorError as error:
         raise UserError(f"`{file}` is truncated or damaged; copy the pair again.") from error

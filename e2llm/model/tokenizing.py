@@ -40,6 +40,7 @@ def text_tokenizer(
     if not begins:
         for part in ("normalizer", "pre_tokenizer"):
             data[part] = _without_first_space(data[part])
+    # For Unigram a list of pieces with their scores, for the others pieces with their ids.
     vocabulary = data["model"].get("vocab", {})
     unigram = data["model"].get("type") == "Unigram"
     known = {piece for piece, _ in vocabulary} if unigram else vocabulary.keys()
@@ -56,6 +57,7 @@ def text_tokenizer(
             renamed = {"content": _unwritable(token["id"]), "special": False, "normalized": False}
             kept.append({**token, **renamed})
     data["added_tokens"] = kept
+    # Unigram has control tokens such as </s> among its ordinary pieces too.
     if unigram:
         data["model"]["vocab"] = [
             [_unwritable(index) if piece in control else piece, score]

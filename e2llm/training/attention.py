@@ -71,6 +71,7 @@ def _attend_in_float32(
         query (batch, heads, seq, d_head), key and value (batch, key heads, seq, d_head) ->
         (batch, seq, heads, d_head)
     """
+    # A mask that is added must have the type of the scores.
     if attention_mask is not None and attention_mask.is_floating_point():
         attention_mask = attention_mask.float()
     with torch.autocast(query.device.type, enabled=False):
@@ -96,8 +97,10 @@ def _attend_packed(
         query (1, heads, seq, d_head), key and value (1, key heads, seq, d_head), cu_seq_lens_q
         (n_rows + 1,) -> (1, seq, heads, d_head)
     """
+    # Rows that are not packed, or that the library's mask keeps apart already.
     if cu_seq_lens_q is None or attention_mask is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    # Dropout, a bias by position and values of another width are left to the library.
     plain = (
         not kwargs.get("dropout")
         and kwargs.get("position_bias") is None
@@ -129,17 +132,20 @@ def _attend_by_blocks(query: Tensor, key: Tensor, value: Tensor, scaling: float 
     queries = query.reshape(n_groups, -1, n, width) * scale  # (groups, heads of one, n, d_head)
     keys = key[0].transpose(1, 2)  # (groups, d_head, n)
     outputs = []
+    # No block needs the keys after it, which leaves out half of the square of scores.
     for start in range(0, n, BLOCK):
-        block = queries[:, :, start : start + BLOCK]
+        block = queries[:, :, start : start + BLOCK]  # (groups, heads of one, n_own, d_head)
         n_own, end = block.shape[2], start + block.shape[2]
         block = block.reshape(n_groups, -1, width)  # (groups, heads of one * n_own, d_head)
         scores = torch.bmm(block, keys[:, :, :end])  # (groups, heads of one * n_own, end)
         # Keys before the block are seen by all of it, those in it causally.
         scores[:, :, start:] += _causal(n_own, n_heads // n_groups, query.dtype)
+        # (groups, heads of one * n_own, d_head)
         output = torch.bmm(scores.softmax(-1), value[0, :, :end])
+        # (groups, heads of one, n_own, d_head)
         outputs.append(output.view(n_groups, -1, n_own, width))
     joined = torch.cat(outputs, 2)  # (groups, heads of one, n, d_head)
-    return joined.view(1, n_heads, n, width).transpose(1, 2)
+    return joined.view(1, n_heads, n, width).transpose(1, 2)  # (1, n, heads, d_head)
 
 
 @lru_cache(maxsize=BLOCK)
@@ -154,6 +160,7 @@ def _packed_mask(*args: Any, **kwargs: Any) -> Tensor | None:
     Elsewhere it is the library's own.
     """
     length, window = kwargs.get("kv_length"), kwargs.get("local_size")
+    # Whole rows, and no window that is shorter than they are: causality alone limits what is seen.
     whole = (
         kwargs.get("batch_size") == 1
         and kwargs.get("q_length") == length

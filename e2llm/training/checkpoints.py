@@ -25,6 +25,7 @@ def load_trained(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     """
     try:
         state = load_file(Path(folder) / TRAINED_FILE)
+        # Not strict: the file holds what is trained, and nothing of the frozen parts.
         _, unexpected = model.load_state_dict(state, strict=False)
     except Exception as error:  # safetensors and torch have several for a damaged file
         raise E2LLMError(
@@ -46,6 +47,7 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
             found.append(path)
         elif path.is_dir() and is_main_process():  # the others would delete it at the same time
             shutil.rmtree(path, ignore_errors=True)
+    # By number: as text, checkpoint-90 would come after checkpoint-100.
     return str(max(found, key=lambda path: int(path.name.split("-")[-1]))) if found else None
 
 

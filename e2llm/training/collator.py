@@ -43,6 +43,7 @@ class Collator:
 
     def __call__(self, batches: list[Batch]) -> dict[str, Any]:
         """Return the tensors of one batch, with its task, ratio and the names of its samples."""
+        # The loader's batch size is 1, for one item of the mixture is a whole batch already.
         (batch,) = batches
         samples = batch.samples
         inputs: dict[str, Any] = {
@@ -58,6 +59,7 @@ class Collator:
             return inputs | {"targets": stack_targets(targets)}
         read = [[(sample.prompt_ids, sample.answer_ids), *sample.turns] for sample in samples]
         inputs |= self._texts(read, "")
+        # For distillation: the same answers after the prompt that the teacher reads.
         if all(sample.teacher_ids is not None for sample in samples):
             taught = [
                 [(sample.teacher_ids or [], sample.answer_ids), *sample.turns] for sample in samples
@@ -75,7 +77,7 @@ class Collator:
             labels = [
                 token for prompt, answer in turns for token in (*[-100] * len(prompt), *answer)
             ]
-            rows.append(torch.tensor([ids, labels]))
+            rows.append(torch.tensor([ids, labels]))  # (2, length)
         if self.packs:
             lengths = [row.shape[1] for row in rows]
             packed = torch.cat(rows, 1)[:, None]  # (2, 1, seq)
@@ -85,6 +87,7 @@ class Collator:
             starts = F.pad(torch.tensor(lengths).cumsum(0), (1, 0))  # (n_samples + 1,)
             tensors["cu_seq_lens_q"] = starts.int()
         else:
+            # A tokenizer without padding gets 0: any id serves where no loss is taken.
             paddings = {"input_ids": self.processor.tokenizer.pad_token_id or 0, "labels": -100}
             columns = zip(*rows, strict=True)  # all ids, then all labels
             # (batch, seq)
@@ -115,5 +118,7 @@ def _number(samples: list[list[np.ndarray]]) -> list[np.ndarray]:
     result, n_before = [], 0
     for rows in samples:
         result += [np.where(row >= 0, row + n_before, -1) for row in rows]
+        # A sample's numbers begin at 0 and -1 feeds no soft token, so that one more than the
+        # greatest is how many the sample has.
         n_before += 1 + max((int(row.max(initial=-1)) for row in rows), default=-1)
     return result

@@ -32,9 +32,11 @@ def plot(output: Path) -> Path:
     figure, axes = pyplot.subplots(
         n_rows, n_columns, figsize=(max(6.0, 3.2 * n_columns), 3.2 * n_rows), squeeze=False
     )
+    # A figure has one row at least; without any log nothing stands in it.
     for axis in axes.flat[n_columns * len(logs) :]:
         axis.axis("off")
     for row, lines, own, names in zip(axes, logs, keys, tasks, strict=False):
+        # A stage with fewer tasks than another leaves places empty.
         for axis in row[len(names) :]:
             axis.axis("off")
         for axis, name in zip(row, names, strict=False):

@@ -24,11 +24,13 @@ class Interruption(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Stop after a checkpoint; several processes stop at the same step, whoever was asked."""
         wanted = self.wanted
+        # A process that stopped alone would leave the others waiting for it in the next step.
         if args.world_size > 1:
             flag = torch.tensor(float(wanted), device=args.device)  # ()
             torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
             wanted = bool(flag)
         self.wanted |= wanted
+        # After its last step a stage ends by itself, with a checkpoint.
         if wanted and state.global_step < state.max_steps:
             self.acted = True
             control.should_save = control.should_training_stop = True
@@ -42,6 +44,7 @@ def interruptible() -> Iterator[Interruption]:
     stays ignored.
     """
     interruption = Interruption()
+    # Python lets the main thread alone set handlers of signals.
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return

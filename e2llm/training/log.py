@@ -59,6 +59,7 @@ class Log(TrainerCallback):
             stream.write(
                 json.dumps({"step": state.global_step, "stage": self.stage.name, **logs}) + "\n"
             )
+        # The library's summary at the end of a stage goes to the file alone.
         if "loss" in logs or "eval_decisive" in logs:
             self.say(self._line(state, logs, left_s))
 

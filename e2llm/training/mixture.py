@@ -83,12 +83,15 @@ class Mixture(Dataset[Batch]):
         self._chunks = np.array([self._draw_chunks(place) for place in range(n_batches)], int)
         self._sizes = self._batch_sizes()
         self._starts = np.zeros(n_batches, int)
+        # A task's samples are numbered through all its batches, in their order.
         for task in range(len(self.tasks)):
             own = self._task_of == task
             self._starts[own] = np.cumsum(self._sizes[own]) - self._sizes[own]
+        # The larger the batches, the fewer make a pool, whose samples are in memory all at once.
         mean_size = max(1.0, self._sizes.mean() if n_batches else 1.0)
         pool_batches = int(np.clip(POOL_SAMPLES // mean_size, 1, POOL_BATCHES))
         self._pools, self._places = deal_pools(n_batches, pool_batches, n_readers)
+        # Batches are read pool after pool, so that few pools need be kept.
         self._pool = lru_cache(maxsize=2)(self._make_pool)
 
     def __len__(self) -> int:
@@ -118,6 +121,7 @@ class Mixture(Dataset[Batch]):
                 for place in own
                 for item in range(int(self._sizes[place]))
             ]
+            # A group's samples are dealt anew to its batches, so that lengths are alike in each.
             batches += [Batch(name, drawn, part) for part in cut_by_length(samples, len(own))]
         return [batches[int(index)] for index in rng.permutation(len(batches))]
 
@@ -131,6 +135,7 @@ class Mixture(Dataset[Batch]):
             for task in self._task_of
         ]
         if self.stage.batch_positions is not None:
+            # Measured at the fewest and the most chunks of a task, and taken as linear between.
             cost = cache(self._cost)
             for place, task in enumerate(self._task_of):
                 name, ratio = self.tasks[task], self._ratio(place)
@@ -152,6 +157,7 @@ class Mixture(Dataset[Batch]):
         """Draw how many chunks the documents of a batch have at most."""
         task, ordinal = int(self._task_of[place]), int(self._ordinals[place])
         name = self.tasks[task]
+        # The 2 keeps these draws apart from those of ratios (1) and of samples (no number).
         rng = np.random.default_rng([self.seed, task, ordinal, 2])
         return int(rng.integers(self._bounds(name)[0], self.n_chunks(name, place) + 1))
 
@@ -159,6 +165,7 @@ class Mixture(Dataset[Batch]):
         """Draw the ratio of a batch: each is drawn once for a task before any is drawn again."""
         run = 1 if self.stage.batch_positions is None else RATIO_RUN
         n_ratios, task = len(self.stage.ratios), int(self._task_of[place])
+        # In a turn every ratio comes once, in an order of its own, and lasts for `run` batches.
         turn, number = divmod(int(self._ordinals[place]) // run, n_ratios)
         return int(np.random.default_rng([self.seed, task, turn, 1]).permutation(n_ratios)[number])
 
@@ -189,6 +196,7 @@ class Mixture(Dataset[Batch]):
         fewest, most = self._bounds(task)
         if not self.curriculum or not self.stage.chunks_growth:
             return most
+        # It grows over the first part of the stage, of which `chunks_growth` is the share.
         progress = min(1.0, place / max(1.0, self.stage.chunks_growth * self.n_batches))
         return fewest + round((most - fewest) * progress)
 
@@ -200,6 +208,7 @@ def cut_by_length(samples: list[Sample], n_batches: int) -> list[list[Sample]]:
     cuts, last = [], 0
     for batch in range(1, n_batches):
         wanted = int(np.searchsorted(done, done[-1] * batch / n_batches))
+        # At least one sample for this batch, and one for each that is still to come.
         last = min(max(wanted, last + 1), len(ordered) - (n_batches - batch))
         cuts.append(last)
     return [

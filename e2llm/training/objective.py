@@ -64,6 +64,7 @@ class Objective(nn.Module):
         if labels is not None:
             tensors["labels"] = labels
         loss = TASKS[task].loss(_Reader(self), tensors)
+        # The mean over the items of the batch, or each sample's sum, averaged over the samples.
         n_parts = loss.n_items.clamp(min=1) if self.recipe.loss == "mean" else tensors["n_samples"]
         total = self.stage.tasks[task].weight * loss.total / n_parts
         if (
@@ -73,6 +74,7 @@ class Objective(nn.Module):
             and self._states is not None
         ):
             total = total + self.recipe.keep_embedding * self._embedding_drift(tensors)
+        # Kept, the states would hold the graph of the whole encoder until the next batch.
         self._states = None
         return {"loss": total, "total": loss.total.detach(), "n_items": loss.n_items}
 
@@ -108,7 +110,7 @@ class Objective(nn.Module):
             masked_mean(states.float(), mask.bool())
             for states in (self._states[:DRIFT_CHUNKS], wanted)
         )
-        return (1 - torch.cosine_similarity(own, wanted, dim=-1)).mean()
+        return (1 - torch.cosine_similarity(own, wanted, dim=-1)).mean()  # ()
 
 
 class _Reader:

@@ -27,12 +27,14 @@ def load(recipe: Recipe) -> tuple[E2LLMForCausalLM | PeftModel, E2LLMProcessor]:
     settings = {"encoder": recipe.encoder, "decoder": recipe.decoder}
     settings = {part: own for part, own in settings.items() if part in trains}
     lora = {part: own for part, own in settings.items() if own.mode == "lora"}
+    # A pair that has LoRA goes on with it; another one gets it now.
     if isinstance(model, PeftModel):
         for part, own in lora.items():
             _go_on(model, part, own)
     elif lora:
         model = _attach(model, lora)
     base = model.get_base_model() if isinstance(model, PeftModel) else model
+    # A new pair was assembled with these fields; one to go on from takes them now.
     if "model" in recipe.pair:
         defaults = {name: value for name, value in recipe.pair.items() if name != "model"}
         set_defaults(base.config, processor, defaults)
@@ -111,6 +113,7 @@ def _targets(model: E2LLMForCausalLM, part: str, names: tuple[str, ...] | None) 
     """Return the pattern of the linear layers of a part that LoRA reaches."""
     if names is None:
         return LORA_TARGETS.replace("(encoder|decoder)", part)
+    # The last part of the name of each layer that LoRA may reach, such as q_proj.
     linear = {
         name.rpartition(".")[2]
         for name, module in model.get_submodule(part).named_modules()

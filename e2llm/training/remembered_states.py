@@ -26,11 +26,13 @@ class RememberedStates:
             input_ids, attention_mask (n_rows, chunk_len) -> (n_rows, chunk_len, d_enc); 0 on
             padding
         """
-        lengths = attention_mask.sum(1).tolist()
+        lengths = attention_mask.sum(1).tolist()  # n_rows numbers
+        # Without padding, so that a chunk is found again in a batch of another width.
         keys = [
             row[:length].cpu().numpy().tobytes()
             for row, length in zip(input_ids, lengths, strict=True)
         ]
+        # Held apart, for what this batch needs may be forgotten below before it is used.
         own = {key: self._states[key] for key in keys if key in self._states}
         rows = [index for index, key in enumerate(keys) if key not in own]
         if rows:

@@ -8,6 +8,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from e2llm.model.versions import checkpoint_activations
 from e2llm.training.objective import Objective
 
+# The numbers of two options in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -42,4 +43,4 @@ def keep_memory() -> None:
     except (OSError, AttributeError):  # another system, another allocator
         return
     for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-        mallopt(option, 2**31 - 1)
+        mallopt(option, 2**31 - 1)  # the greatest C int

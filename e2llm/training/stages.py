@@ -80,6 +80,7 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
         check_output(output, recipe, resume or started_again())
     if started_again():
         meet_again()
+    # Before anything is written: a recipe that names what is not there leaves no folder.
     run = load_run(recipe)
     if main:
         begin_output(output, recipe)
@@ -91,6 +92,7 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
     with interruptible() as interruption:
         for number, stage in enumerate(recipe.stages, 1):
             folder = stage_folder(output, number, stage)
+            # What a stage that ended before the interruption has trained is only loaded.
             if (folder / COMPLETE_FILE).exists():
                 load_trained(run.objective, folder)
                 continue
@@ -99,6 +101,7 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
             if interruption.wanted:
                 raise KeyboardInterrupt
     pair = output / PAIR_FOLDER
+    # In all processes, for each holds shards; only then does the first one save alone.
     unshard(run.objective, main)
     if main:
         save(run.objective, run.processor, recipe, pair)
@@ -169,6 +172,7 @@ def run_stage(
         callbacks,
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    # It ended early, though neither an interruption nor early stopping asked for it.
     if trainer.state.global_step < stage.steps and not trainer.control.should_training_stop:
         raise E2LLMError(
             f"stage {stage.name!r} ended at step {trainer.state.global_step} of "
@@ -188,6 +192,7 @@ def _held_out(run: Run, stage: Stage, names: Sequence[str]) -> Mixture:
     """Return the batches that a stage is validated on: every task at every ratio, equally often."""
     n_samples, ratios = run.recipe.validation_samples, tuple(dict.fromkeys(stage.ratios))
     size = min(stage.batch_size, n_samples)
+    # Rounded up: the batches hold at least as many samples as the recipe asks for.
     n_batches = -(-n_samples * len(names) * len(ratios) // size)
     tasks = {
         name: replace(own, share=float(own.share > 0), batch_size=None)

@@ -116,6 +116,7 @@ def teach(pair: E2LLM, source: Source, path: Path, max_new_tokens: int) -> Itera
                 "source": record.source,
             }
             file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+            # At once, so that an interruption loses one answer at most.
             file.flush()
             yield "answered"
 

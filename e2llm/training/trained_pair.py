@@ -24,9 +24,9 @@ def unshard(objective: Objective, keeps: bool) -> None:
     """
     for module in objective.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            if isinstance(parameter, DTensor):
+            if isinstance(parameter, DTensor):  # FSDP2
                 whole: Tensor = parameter.full_tensor()  # of the shape before it was sharded
-            elif hasattr(parameter, "ds_id"):
+            elif hasattr(parameter, "ds_id"):  # ZeRO-3
                 with importlib.import_module("deepspeed").zero.GatheredParameters([parameter]):
                     whole = parameter.detach().clone()
             else:

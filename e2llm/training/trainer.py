@@ -45,6 +45,7 @@ class ItemTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Return the items in their order; accelerate deals them to the processes."""
         assert self.train_dataset is not None
+        # The library's own loader would shuffle, and the mixture's order is drawn already.
         loader: DataLoader = DataLoader(
             self.train_dataset,
             batch_size=1,
@@ -162,6 +163,8 @@ class StageTrainer(ItemTrainer):
         """Average over the items of all processes: per task, and per task and ratio."""
         # MPS does not know float64.
         precision = torch.float32 if self.args.device.type == "mps" else torch.float64
+        # A row for every key, also for those that this process has not read: all add the same
+        # table.
         rows = [sums.get(key, torch.zeros(2)).cpu() for key in self._keys]
         table = torch.stack(rows).to(self.args.device, precision)  # (keys, 2)
         table = self.accelerator.reduce(table, "sum").cpu().double()
@@ -193,6 +196,7 @@ class StageTrainer(ItemTrainer):
         The best checkpoint is the one with the least of the latter.
         """
         start_s = time.perf_counter()
+        # It is the wrapper that gathers the parameters where they are sharded.
         model = self.model_wrapped
         model.eval()
         sums: dict[str, Tensor] = {}
@@ -215,6 +219,7 @@ class StageTrainer(ItemTrainer):
         ]
         metrics = {f"eval_{name}": value for name, value in means.items()}
         metrics["eval_decisive"] = sum(decisive) / max(1, len(decisive))
+        # The library measures from a time of the wall clock.
         metrics |= speed_metrics(
             "eval", start_s - time.perf_counter() + time.time(), num_samples=n_batches
         )
@@ -260,6 +265,7 @@ class StageTrainer(ItemTrainer):
         save_file(kept, folder / TRAINED_FILE, metadata={"format": "pt"})
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        # The library writes and reads the shards of its own wrappers.
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return

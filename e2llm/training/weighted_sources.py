@@ -24,12 +24,14 @@ class WeightedSources:
     def __init__(self, sources: list[Source], seed: int) -> None:
         self.sources, self.seed = sources, seed
         self.weights = np.array([source.weight for source in sources], float)
+        # Of every place dealt so far, (n_dealt,): its source, and its number among that source's.
         self._dealt = np.zeros(0, np.int64)
         self._numbers = np.zeros(0, np.int64)
 
     def record(self, ordinal: int) -> tuple[Source, int]:
         """Return the source, and which of its records, that a sample is made from by its number."""
         if ordinal >= len(self._dealt):  # a longer deal begins as a shorter one does
+            # Twice as long each time, so that all deals together cost about two of the last.
             self._dealt = deal(self.weights, max(4096, 2 * ordinal))
             self._numbers = ordinals(self._dealt)
         which = int(self._dealt[ordinal])

@@ -61,6 +61,7 @@ def _runs(element: Any) -> Iterator[Any]:
     for child in element:
         if child.tag == _WORD + "r":
             yield child
+            # Ruby text: the characters themselves, without the pronunciation beside them.
             yield from child.xpath("./w:ruby/w:rubyBase/w:r")
         elif child.tag not in _SKIPPED:
             yield from _runs(child)

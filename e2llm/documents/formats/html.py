@@ -61,6 +61,8 @@ def read_html(data: bytes, encoding: str | None) -> str:
             if node.name not in _INVISIBLE:
                 edge = (_EDGES.get(node.name, 0), False)
                 inside = verbatim or node.name == "pre"
+                # The last is taken first: the children in reverse, between the two edges of their
+                # block.
                 todo += [edge, *((child, inside) for child in reversed(node.contents)), edge]
         elif not isinstance(node, bs4.element.PreformattedString):  # comments and declarations
             words = node if verbatim else re.sub(r"[ \t\n\r\f]+", " ", node)

@@ -21,6 +21,7 @@ def open_archive(data: bytes) -> zipfile.ZipFile:
         raise ReadError(
             "is a damaged .docx or zip: open it in its program and save it again"
         ) from error
+    # As the archive's directory has it; nothing is unzipped to know it.
     unzipped_bytes = sum(member.file_size for member in archive.infolist())
     if unzipped_bytes > MAX_UNZIPPED_BYTES:
         raise ReadError(

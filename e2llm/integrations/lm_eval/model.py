@@ -116,6 +116,7 @@ class CompressingLM(LM):
                     text += piece
                     if any(stop in text for stop in stops):
                         break
+            # A piece may go on beyond the stop text, which is cut off here.
             results.append(postprocess_generated_text(text, stops, None))
             self.cache_hook.add_partial("generate_until", request.args, results[-1])
         return results
@@ -137,6 +138,7 @@ class CompressingLM(LM):
 
     @torch.inference_mode()
     def _score(self, prompt: Prompt, ids: list[int]) -> tuple[float, bool]:
+        # The last token is scored and never read.
         embeddings = self._embed(Prompt(prompt.ids + ids[:-1], prompt.soft_tokens))  # (seq, d_dec)
         with evaluating(self.pair.base):
             output = self.pair.base.decoder(
@@ -144,7 +146,7 @@ class CompressingLM(LM):
             )
         logits = output.logits[0].float()  # (n_ids, vocab)
         wanted = torch.tensor(ids, device=logits.device)  # (n_ids,)
-        total = logits.log_softmax(-1).gather(1, wanted[:, None]).sum()
+        total = logits.log_softmax(-1).gather(1, wanted[:, None]).sum()  # ()
         return float(total), bool((logits.argmax(-1) == wanted).all())
 
     @torch.inference_mode()
@@ -158,6 +160,7 @@ class CompressingLM(LM):
         """Return how to write, and the texts to stop at."""
         given = normalize_gen_kwargs(dict(settings), Sampling().max_new_tokens)
         stops = [stop for stop in given.pop("until") or [] if stop]
+        # Where the task does not sample, its temperature counts as 0, which is greedy.
         temperature = float(given.pop("temperature", 0.0)) * bool(given.pop("do_sample"))
         n_tokens = int(given.pop("max_gen_toks"))
         options: dict[str, Any] = {"max_new_tokens": n_tokens, "temperature": temperature}

@@ -75,6 +75,7 @@ class RequestReader:
     def spans(self, context: str, record: Any = None) -> list[Span]:
         """Return where the document stands in a request, best place first; (0, 0) is nowhere."""
         first = self._first(context)
+        # From here on stands the tail, which is never of the document.
         last = max(first, _line_start(context, len(context) - self.tail_chars, self.tail_chars))
         whole = (first, last)
         field = _longest_field(context, record)
@@ -93,6 +94,7 @@ class RequestReader:
         if window is None or len(ids) <= window:
             yield Prompt([self._start_id]), ids
             return
+        # Half of the window is a piece's, the other half is left for the soft tokens before it.
         starts = self._piece_starts(text, window // 2)
         for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
             ids = self._ids(text[start:end])
@@ -181,6 +183,7 @@ class RequestReader:
         starts, n_tokens = [0], 0
         for (_, end), n_own, n_next in zip(spans, counts, [*counts[1:], 0], strict=True):
             n_tokens += n_own
+            # The next chunk would not fit any more: a piece begins with it.
             if n_tokens + n_next > most_tokens and end < len(text):
                 starts, n_tokens = [*starts, end], 0
         return starts

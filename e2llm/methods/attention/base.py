@@ -145,10 +145,12 @@ class FlatMemory(FullText):
         for start in range(0, len(ids), self.piece_tokens):
             stop = min(start + self.piece_tokens, len(ids))
             piece = torch.tensor([ids[start:stop]], device=self.decoder.device)  # (1, n)
+            # How many of this piece's tokens are among the last `n_logits` of all; below 1 none is.
             n_wanted = min(stop - start, stop - (len(ids) - n_logits))
             output = self.decoder(
                 input_ids=piece,
                 use_cache=True,
+                # To keep 0 logits means to the library to keep them all.
                 logits_to_keep=max(1, n_wanted),
                 **{cache_argument(): cache},
             )
@@ -165,6 +167,7 @@ class FlatMemory(FullText):
         starts = range(n_before, end, piece)
         sizes = [(min(piece, end - start), self.shape.n_kept(start)) for start in starts]
         products = sum(size * (n_kept + size) for size, n_kept in sizes)
+        # The head runs for one token of every piece.
         heads = self.decoder.get_output_embeddings().weight.numel() * len(sizes)
         linear = 2 * (linear_weights(self.decoder) * max(0, n_new) + heads)
         return linear + attention_flops(self.decoder, 1, products)

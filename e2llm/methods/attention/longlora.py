@@ -80,9 +80,12 @@ def shifted_attention(
     """
     heads, half = query.shape[1], group // 2
     n_shared = heads // key.shape[1]
+    # One key head for every query head: each (batch, heads, seq, head_dim)
     key, value = (states.repeat_interleave(n_shared, dim=1) for states in (key, value))
     states = torch.stack([query, key, value])  # (3, batch, heads, seq, head_dim)
+    # Each half of the heads, (3, batch, heads / 2, seq, head_dim)
     first, second = states[:, :, : heads // 2], states[:, :, heads // 2 :]
+    # For the second half of the heads the first cut comes after half a group.
     before, after = second[..., :half, :], second[..., half:, :]
     shifted = [_grouped(before, group, scaling), _grouped(after, group, scaling)]
     halves = [_grouped(first, group, scaling), torch.cat(shifted, dim=2)]
@@ -102,10 +105,12 @@ def _grouped(states: Tensor, group: int, scaling: float | None) -> Tensor:
     group = min(group, seq)
     n_groups = -(-seq // group)
     # What pads the last group comes after all that sees it.
+    # (3, batch, heads, n_groups x group, head_dim)
     padded = F.pad(states, (0, 0, 0, n_groups * group - seq))
     groups = padded.unflatten(3, (n_groups, group))  # (3, batch, heads, n_groups, group, head_dim)
     # Each (batch x n_groups, heads, group, head_dim)
     query, key, value = groups.transpose(2, 3).flatten(1, 2)
+    # (batch x n_groups, heads, group, head_dim)
     out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
     out = out.unflatten(0, (batch, n_groups))  # (batch, n_groups, heads, group, head_dim)
     return out.transpose(1, 2).flatten(2, 3)[:, :, :seq]  # (batch, heads, seq, head_dim)
@@ -122,7 +127,7 @@ def _attention(
     group: int | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    if group is None:
+    if group is None:  # reading, with full attention
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )

@@ -70,7 +70,7 @@ class TrainedReading(TrainableMethod):
     def logits(self, kept: Any, question: str, ids: list[int]) -> Tensor:
         """Return the logits that say each token of an answer, (n_answer_tokens, vocab)."""
         prompt = self.prompt(kept, question, len(ids))
-        embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))
+        embeddings = self.embed(Prompt(prompt.ids + ids, prompt.soft_tokens))  # (seq, d_dec)
         output = self.decoder(
             inputs_embeds=embeddings[None], use_cache=False, logits_to_keep=len(ids) + 1
         )
@@ -82,6 +82,7 @@ class TrainedReading(TrainableMethod):
 
     def _split(self, text: str, n_tokens: int) -> tuple[str, list[Passage]]:
         """Cut the last `n_tokens` tokens off a document; they stay text."""
+        # Where each token of the decoder begins, in characters.
         starts = [start for start, _ in self.pair.processor._decoder_text.encode(text).offsets]
         start = starts[-n_tokens] if n_tokens < len(starts) else 0
         return text[:start], [Passage(NAME, text[start:], start, len(text), None)] if text else []

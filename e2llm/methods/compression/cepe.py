@@ -112,6 +112,7 @@ class Cepe(TrainedReading):
         with self.model.attending(reading.kept.states):
             result = super().answer(reading, question, max_new_tokens)
         n_read = result.positions - result.n_reused
+        # The last token that is written is never read.
         n_written = max(0, result.n_answer_tokens - 1)
         flops = decoder_flops(self._plain, n_read, result.n_reused)
         flops += writing_flops(self._plain, result.positions, result.n_answer_tokens)
@@ -192,17 +193,20 @@ class CepeModel(nn.Module):
             return torch.zeros(0, _width(self.encoder), device=device)
         budget = BATCH_TOKENS.get(device.type, BATCH_TOKENS_ACCELERATOR)
         states: dict[int, Tensor] = {}
+        # Rows of similar lengths are read together, and put back in their order at the end.
         for batch in length_batches([len(row.input_ids) for row in rows], budget):
+            # Each (length,)
             own = [torch.tensor(rows[row].input_ids, device=device) for row in batch]
             ids = nn.utils.rnn.pad_sequence(own, batch_first=True)  # (batch, chunk_len)
             ones = [torch.ones_like(each) for each in own]
-            mask = nn.utils.rnn.pad_sequence(ones, batch_first=True)
+            mask = nn.utils.rnn.pad_sequence(ones, batch_first=True)  # (batch, chunk_len)
             # (batch, chunk_len, d_enc)
             encoded = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
             for place, row in enumerate(batch):
+                # Special tokens stand for no text: (length,)
                 of_text = torch.from_numpy(rows[row].chunk_ids >= 0).to(device)
                 states[row] = encoded[place, : len(own[place])][of_text]  # (n_own, d_enc)
-        return torch.cat([states[row] for row in range(len(rows))])
+        return torch.cat([states[row] for row in range(len(rows))])  # (n_states, d_enc)
 
     def attending(self, states: Tensor) -> AbstractContextManager[None]:
         """Let the decoder attend to an encoder's states, (n_states, d_enc)."""

@@ -76,6 +76,7 @@ class FocusLlm(TrainedReading):
 
     def prompt(self, kept: Any, question: str, max_new_tokens: int) -> Prompt:
         """Return the document's end with the question after it."""
+        # Every candidate takes a position of the window, as a token of the answer does.
         return self.text_prompt(kept.tail, question, max_new_tokens + len(kept.chunks))
 
     def positions(self, n_tokens: int) -> int:
@@ -113,6 +114,7 @@ class FocusLlm(TrainedReading):
     def logits(self, kept: Any, question: str, ids: list[int]) -> Tensor:
         """Return the logits that say each token of an answer, (n_answer_tokens, vocab)."""
         prompt = self.prompt(kept, question, len(ids)).ids
+        # The fragment begins at `first`, from where the places of candidates are counted.
         first, whole = max(0, len(prompt) - self._n_fragment), prompt + ids
         # Without chunks there are no candidates to make again.
         starts = range(0, len(ids), self.renew_tokens if kept.chunks else len(ids))
@@ -124,7 +126,7 @@ class FocusLlm(TrainedReading):
             stop = min(start + starts.step, len(ids))
             # (stop - start, vocab)
             logits.append(self.model.say(whole[: len(prompt) + stop - 1], cache, stop - start))
-        return torch.cat(logits)
+        return torch.cat(logits)  # (n_answer_tokens, vocab)
 
     def needs(self, n_tokens: int, max_new_tokens: int) -> list[Needs]:
         """Predict as every method does; all keys and values of the document are kept."""
@@ -216,6 +218,7 @@ class _Writing:
 
     @torch.no_grad()
     def _made(self) -> Cache:
+        # The last token so far is the candidate's; those before it are read after the chunks once.
         last = len(self.ids) - 1 - self.n_read
         (cache,) = self.model.candidates(self.chunks, self.ids[self.n_read :], [last])
         self.n_read = len(self.ids) - 1

@@ -132,7 +132,7 @@ class Lloco(TrainedReading):
         for place, segment in enumerate(segments, self.gradient_segments - len(segments)):
             with torch.set_grad_enabled(torch.is_grad_enabled() and place >= 0):
                 own = self.model.compress(vectors, segment)  # (n_summary, d_dec)
-                vectors = torch.cat([vectors, own])
+                vectors = torch.cat([vectors, own])  # (n_vectors, d_dec), own ones included
         return vectors
 
     def _longest(self, n_tokens: int) -> int:
@@ -147,6 +147,7 @@ class Lloco(TrainedReading):
             return 0
         starts = range(0, n_tokens, self._n_segment)
         sizes = [min(self._n_segment, n_tokens - start) for start in starts]
+        # A segment is read with the vectors of all before it and its own: `place` counts from 1.
         lengths = [size + self.summary_tokens * place for place, size in enumerate(sizes, 1)]
         return sum(decoder_flops(self.model.compressor, length, n_logits=0) for length in lengths)
 
@@ -175,9 +176,9 @@ class LlocoModel(nn.Module):
         Shape:
             vectors (n_vectors, d_dec), segment of seq ids -> (n_summary, d_dec)
         """
-        ids = torch.tensor(segment, device=vectors.device)
+        ids = torch.tensor(segment, device=vectors.device)  # (seq,)
         embeddings = self.decoder.get_input_embeddings()(ids)  # (seq, d_dec)
         # (n_vectors + seq + n_summary, d_dec)
         inputs = torch.cat([vectors, embeddings, self.summary.to(embeddings)])
         output = self.compressor.base_model(inputs_embeds=inputs[None], use_cache=False)
-        return output.last_hidden_state[0, -len(self.summary) :]
+        return output.last_hidden_state[0, -len(self.summary) :]  # (n_summary, d_dec)

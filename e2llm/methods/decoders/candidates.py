@@ -73,6 +73,7 @@ class CandidateDecoder(nn.Module):
             # (1, kv_heads, n_chunks x n_places, head_dim), chunk by chunk
             keys, values = (torch.cat(parts, dim=2) for parts in zip(*layer, strict=True))
             for place, cache in enumerate(caches):
+                # The candidates of all chunks for this place, (1, kv_heads, n_chunks, head_dim)
                 own = slice(place, None, len(places))
                 cache.update(keys[:, :, own], values[:, :, own], index)
         return caches
@@ -93,6 +94,7 @@ class CandidateDecoder(nn.Module):
         Each is (1, kv_heads, n_places, head_dim).
         """
         n_before, n_read, n_places = chunk.get_seq_length(), places[-1], len(places)
+        # (n_read + n_places,)
         positions = torch.tensor([*range(n_read), *places], device=self.decoder.device)
         with self._making(n_places):
             self.read(
@@ -101,11 +103,13 @@ class CandidateDecoder(nn.Module):
                 attention_mask=self._visible(n_before, positions, n_places)[None, None],
                 position_ids=(n_before + positions)[None],  # (1, n_read + n_places)
             )
+        # From where it was read to its place before the local context, each (n_places, rotary_dim)
         turn = turn_by(order - n_before - positions[n_read:], rotary(self.decoder).inv_freq)
         found = [
             (turned(layer.keys[:, :, -n_places:], turn), layer.values[:, :, -n_places:])
             for layer in chunk.layers
         ]
+        # The candidates leave the chunk's cache, and what was read before them stays there.
         for layer in chunk.layers:
             layer.keys, layer.values = layer.keys[:, :, :-n_places], layer.values[:, :, :-n_places]
         return found
@@ -120,10 +124,10 @@ class CandidateDecoder(nn.Module):
         """
         n_new, device = len(positions), positions.device
         n_read = n_new - n_places
-        read = torch.arange(n_read, device=device)
+        read = torch.arange(n_read, device=device)  # (n_read,)
         # What is read sees itself and all before; a candidate, which stands in the place of a token
         # that is read, sees all before and itself.
-        ordinary = torch.arange(n_new, device=device) < n_read
+        ordinary = torch.arange(n_new, device=device) < n_read  # (n_read + n_places,)
         visible = torch.zeros(n_new, n_before + n_new, dtype=torch.bool, device=device)
         visible[:, :n_before] = True
         visible[:, n_before : n_before + n_read] = read < (positions + ordinary)[:, None]
@@ -167,6 +171,7 @@ class CandidateProjection(nn.Module):
         if not self.n_candidates:
             return self.own(states)
         n_own = states.shape[1] - self.n_candidates
+        # (batch, n_own, d_out) and (batch, n_candidates, d_out), one after the other
         return torch.cat([self.own(states[:, :n_own]), self.added(states[:, n_own:])], dim=1)
 
 

@@ -166,6 +166,7 @@ def cross_flops(decoder: Any, d_enc: int, n_new: int, n_states: int) -> int:
     if not n_states:
         return 0
     d_dec, d_query, d_key = _widths(decoder)
+    # Two operations each of the query's and the output's projection, of scores and their sums.
     queries = n_new * (4 * d_dec * d_query + 4 * d_query * n_states)
     return (queries + 4 * n_states * d_enc * d_key) * len(_layers(decoder))
 

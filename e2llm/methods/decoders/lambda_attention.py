@@ -136,6 +136,7 @@ class LambdaLayer(DynamicLayer):
         if not excess:
             return states
         n_first = self.shape.n_first
+        # What is dropped stands between the first tokens and the nearest.
         first, near = states[..., :n_first, :], states[..., n_first + excess :, :]
         # New storage, so that what is dropped is free.
         return torch.cat([first, near], dim=-2)  # (batch, kv_heads, n_kept, head_dim)
@@ -164,7 +165,7 @@ class View:
         first = torch.arange(min(shape.n_first, n_seen), device=device)  # (n_first,)
         # Where all is kept still, the others follow the first; later there is a gap.
         start = n_before - shape.n_kept(n_before) + len(first)
-        others = torch.arange(start, n_seen, device=device)
+        others = torch.arange(start, n_seen, device=device)  # (n_others,)
         queries = torch.arange(n_before, n_seen, device=device)  # (n_new,)
         keys = torch.cat([first, others])  # (n_keys,)
         distance = queries[:, None] - keys  # (n_new, n_keys)
@@ -196,19 +197,20 @@ def _attention(
         (batch, n_new, heads, head_dim)
     """
     if view.far is None:  # what is near is seen as ever
-        visible = view.visible[None, None]
+        visible = view.visible[None, None]  # (1, 1, n_new, n_keys)
         return sdpa_attention_forward(module, query, key, value, visible, scaling=scaling)
     query = query * scaling
     scores = _products(query, key)  # (batch, heads, n_new, n_keys)
     n_first = view.far.shape[-1]
     first = turned(key[:, :, :n_first], view.key_turn)  # (batch, kv_heads, n_first, head_dim)
     far = _products(turned(query, view.query_turn), first)  # (batch, heads, n_new, n_first)
+    # First tokens that are not near are seen as from the farthest position.
     scores[..., :n_first] = torch.where(view.far, far, scores[..., :n_first])
     # The kernel sums in float32, whatever it reads and writes; every pass over the scores costs
     # more time than the products.
     weights = scores.masked_fill_(~view.visible, float("-inf")).softmax(-1)
     out = _products(weights, value.transpose(-1, -2))  # (batch, heads, n_new, head_dim)
-    return out.transpose(1, 2).contiguous(), None
+    return out.transpose(1, 2).contiguous(), None  # (batch, n_new, heads, head_dim)
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:
@@ -219,7 +221,7 @@ def _products(left: Tensor, right: Tensor) -> Tensor:
     """
     batch, heads, n, dim = left.shape
     grouped = left.reshape(batch, right.shape[1], -1, dim)  # (batch, kv_heads, heads each x n, dim)
-    return (grouped @ right.transpose(-1, -2)).view(batch, heads, n, -1)
+    return (grouped @ right.transpose(-1, -2)).view(batch, heads, n, -1)  # (batch, heads, n, m)
 
 
 def _no_mask(*arguments: Any, **options: Any) -> None:

@@ -67,9 +67,10 @@ def turn_by(steps: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
 
 def turned(states: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """Return states whose rotary part is turned further, (batch, heads, n, head_dim) as given."""
-    cos, sin = (part.to(states) for part in turn)
+    cos, sin = (part.to(states) for part in turn)  # each (n, rotary_dim)
     half = cos.shape[-1] // 2
     # (batch, heads, n, rotary_dim), and what of a head has no position
     rotated, rest = states[..., : 2 * half], states[..., 2 * half :]
+    # (batch, heads, n, rotary_dim)
     crossed = torch.cat([-rotated[..., half:], rotated[..., :half]], dim=-1)
-    return torch.cat([rotated * cos + crossed * sin, rest], dim=-1)
+    return torch.cat([rotated * cos + crossed * sin, rest], dim=-1)  # (batch, heads, n, head_dim)

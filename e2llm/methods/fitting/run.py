@@ -56,6 +56,7 @@ def fit(
     say = say if is_main_process() else lambda line: None
     run = _facts(method, sources, settings)
     _check(output, run, resume)
+    # The file that is written last: the run has ended.
     if (output / METHOD_FILE).exists():
         return output
     set_seed(settings.seed)  # of the first weights
@@ -115,6 +116,7 @@ def _facts(
         "model": digest_weights(method.pair.base),
         "sources": {source.name: len(source) for source in sources},
     }
+    # As the file gives it back, so that a tuple is no other value than its list.
     return json.loads(json.dumps(facts))
 
 

@@ -102,10 +102,12 @@ class Samples(Dataset[dict[str, Any]]):
         n_wanted = min(self.settings.document_tokens, (self.method.window or 2**62) - AROUND)
         record, others = source[place], SameSource(source, place, rng)
         ids = self.processor.text_ids(text_of(record))
+        # A longer text is read from a place drawn by chance, a shorter one goes on with others.
         first = int(rng.integers(max(1, len(ids) - n_wanted + 1)))
         while len(ids) < n_wanted:
             ids += self.processor.text_ids("\n\n" + text_of(others.next()))
         text = self._decode(ids[first : first + n_wanted])
+        # Counted anew, because a text that was cut and decoded may have other tokens.
         n = len(self.processor.text_ids(text))
         if n <= 1:
             return None

@@ -95,6 +95,7 @@ class FitTrainer(ItemTrainer):
         Raises:
             DivergedError: It is not a number; the weights have not been touched by it.
         """
+        # The clock starts at the first step, once all is loaded.
         if self.first_step < 0:
             self.start_s, self.first_step = time.perf_counter(), self.state.global_step
         # Gradients are averaged over the processes, and the mean is over the tokens of them all.
@@ -191,6 +192,7 @@ def training_arguments(
     return TrainingArguments(
         output_dir=str(output),
         max_steps=settings.steps,
+        # Samples have lengths of their own: a step adds up the gradients of one after the other.
         per_device_train_batch_size=1,
         gradient_accumulation_steps=settings.batch_size,
         learning_rate=settings.learning_rate,
@@ -204,6 +206,7 @@ def training_arguments(
         seed=settings.seed,
         logging_steps=settings.log_every,
         logging_first_step=True,
+        # `compute_loss` stops at what is no number.
         logging_nan_inf_filter=False,
         eval_strategy="steps" if validates else "no",
         eval_steps=settings.save_every,

@@ -105,6 +105,8 @@ class ClexPositions(nn.Module):
         self.register_buffer("plain", frequencies.detach().clone().float(), persistent=False)
         self.register_buffer("inv_freq", self.plain.clone(), persistent=False)
         n = len(frequencies)
+        # (rotary_dim / 2, rotary_dim x width) and back; zero on the way back, so that it begins as
+        # dynamic NTK.
         self.up = nn.Parameter(torch.empty(n, 2 * n * width, device=frequencies.device))
         self.down = nn.Parameter(torch.zeros(2 * n * width, n, device=frequencies.device))
         nn.init.kaiming_uniform_(self.up, a=math.sqrt(5))
@@ -115,6 +117,7 @@ class ClexPositions(nn.Module):
         Shape:
             position_ids (batch, seq) -> twice (batch, seq, rotary_dim), in the type of `x`
         """
+        # Rounded to bfloat16, the angles of far positions would be wrong.
         with torch.autocast(x.device.type, enabled=False):
             positions, frequencies = position_ids.float(), self.inv_freq
             if self.training:
@@ -134,11 +137,11 @@ class ClexPositions(nn.Module):
             position_ids (batch, seq) -> (batch, seq), (rotary_dim / 2,)
         """
         scale, seq = int(torch.randint(1, self.most + 1, ())), position_ids.shape[-1]
-        between = torch.randperm(seq * scale - 2)[: seq - 2].sort().values + 1
+        between = torch.randperm(seq * scale - 2)[: seq - 2].sort().values + 1  # (seq - 2,)
         drawn = F.pad(F.pad(between, (1, 0)), (0, 1), value=seq * scale - 1)  # (seq,)
         # A text that is longer than the window is taken to be its width for this, so that no
         # position is beyond the scale.
-        positions = drawn.to(position_ids.device) / max(1, seq // self.window)
+        positions = drawn.to(position_ids.device) / max(1, seq // self.window)  # (seq,)
         return positions.expand(position_ids.shape), self.at(scale)
 
     def at(self, scale: int) -> Tensor:
@@ -153,7 +156,7 @@ class ClexPositions(nn.Module):
         # Dynamic NTK: the base grows by alpha^(d / (d - 2)) with alpha = 2 t - 1, so that the j-th
         # frequency falls by alpha^(-2 j / (d - 2)).
         n, alpha = len(logs), 2 * scale - 1
-        falls = torch.arange(n, device=logs.device) / max(1, n - 1)
+        falls = torch.arange(n, device=logs.device) / max(1, n - 1)  # (rotary_dim / 2,)
         known = logs + self.plain.log() - falls * math.log(alpha)
         inner = F.silu(known @ self.up.float())  # (rotary_dim x width,)
         return inner @ self.down.float() - falls * (2 / alpha)

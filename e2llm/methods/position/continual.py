@@ -54,9 +54,11 @@ class Continual(LongerWindow):
         plain, scaling = self._plain
         if n_positions <= trained_window(self.pair.base.decoder) and self.stretch == "beyond":
             return plain, scaling
+        # A position divided by the factor is a frequency divided by it.
         if self.rope == "pi":
             return plain / self.factor, scaling
         n = len(plain)
+        # With a base b times as large, frequency j, base^(-2 j / d), is multiplied by b^(-2 j / d).
         falls = -torch.arange(n, device=plain.device) / n  # (rotary_dim / 2,)
         return plain * self.base_factor**falls, scaling
 

@@ -9,6 +9,7 @@ from e2llm.reading.ratio import fitting_ratio, n_soft_at
 CHARS_PER_TOKEN = 4
 # Positions that a prompt takes beside the document, with an answer of 256 tokens.
 BESIDE = 448
+# The line before an expanded chunk, for the number of its tokens.
 _PLACE = "\nFrom document (characters 10000-10512):\n\n"
 
 
@@ -29,6 +30,7 @@ def budget(pair: E2LLM, text: str, ratio: float | str | None, expand: int | None
         try:
             ratio = pair.fit_ratio([text], expand=expand)
         except WindowError:
+            # No ratio fits: one soft token per chunk, of which `room` counts what fits.
             ratio = "chunk"
     return min(_positions(pair, n_tokens, len(spans), ratio, expand), room(pair))
 

@@ -76,7 +76,9 @@ class LongLlmLingua(Method):
         chunks, n_allowed = kept
         n_tokens = [len(self.pair.processor.text_ids(text)) for text in [question, *chunks]]
         if self.window is not None:
+            # The question, the longest chunk and the package's slack then fit the window too.
             n_allowed = min(n_allowed, self.window - n_tokens[0] - max(n_tokens) - _SLACK)
+        # A document that fits the budget is read as it is.
         if sum(n_tokens[1:]) > n_allowed:
             chunks = [self._compressed(chunks, question, max(1, n_allowed))]
         text = "\n\n".join(chunks)
@@ -139,6 +141,7 @@ class LongLlmLingua(Method):
                 question=question,
                 target_token=n_tokens,
                 iterative_size=self.iterative_tokens,
+                # From here on what the authors' README sets for LongLLMLingua.
                 condition_in_question="after_condition",
                 reorder_context="sort",
                 dynamic_context_compression_ratio=self.dynamic_ratio,
@@ -185,5 +188,6 @@ class _Scorer:
                 **{cache_argument(): cache},
             )
         self.flops += decoder_flops(decoder, n_new, n_before, n_new)
+        # Each (1, kv_heads, n_before + n_new, head_dim)
         pairs = [(layer.keys, layer.values) for layer in cache.layers]
         return SimpleNamespace(logits=output.logits, past_key_values=pairs)  # (1, n_new, vocab)
