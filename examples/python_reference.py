@@ -1,5 +1,6 @@
-"""Write the Python language reference that lies inside every Python to standard output: a real
-document of about 110,000 tokens.
+"""Write the Python language reference, which lies inside every Python, to standard output.
+
+It is a real document of about 110,000 tokens.
 """
 
 import sys
