@@ -32,7 +32,7 @@ def make_sentence_transformer(
     modules = [
         encoder,
         Pooling(
-            encoder.get_word_embedding_dimension(),
+            encoder.auto_model.config.hidden_size,
             pooling_mode=pooling,
             include_prompt=include_prompt,
         ),
