@@ -49,6 +49,7 @@ def draw(printed: str) -> str:
         if aside:
             text.highlight_regex(NUMBERS, "cyan")
         console.print(text)
+    console.print()  # room below the last line, whose descenders would be cut off
     # What rich fetches stands between the start of the style and its first rule.
     before, _, after = CONSOLE_SVG_FORMAT.partition("@font-face")
     plain = before + after[after.index(".{unique_id}-matrix") :]

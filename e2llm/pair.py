@@ -339,6 +339,7 @@ def _documents(given: Any) -> list[CompressedDocument]:
     known = isinstance(documents, list | tuple)
     if not known or not all(isinstance(own, CompressedDocument) for own in documents):
         raise UserError(
-            "`documents` must be compressed documents (`model.compress(text)`), one or a list."
+            "`documents` must be compressed documents (`model.compress(text)`), one or a list of "
+            "them."
         )
     return list(documents)

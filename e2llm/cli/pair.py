@@ -16,7 +16,7 @@ Decoder = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
 Adapter = Annotated[
-    str, typer.Option("--adapter", help="linear, mlp (paper v1) or vpma (EMNLP version).")
+    str, typer.Option("--adapter", help="linear, mlp (paper v1), vpma (EMNLP version) or residual.")
 ]
 Pooling = Annotated[
     str | None,

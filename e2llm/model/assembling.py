@@ -55,6 +55,9 @@ def assemble(
             f"`decoder` (={decoder!r}) reads text in both directions, so it cannot write; name a "
             "decoder-only LLM (are the two swapped?)."
         )
+    # What the bases say, unless the caller says otherwise.
+    told = _told(settings, encoder_tokenizer, encoder_model.config)
+    told["soft_token_norm"] = bases.input_embedding_norm(decoder_model)
     config = E2LLMConfig(
         encoder_config=encoder_model.config,
         text_config=decoder_model.config,
@@ -62,8 +65,7 @@ def assemble(
         decoder_name=_absolute(decoder),
         adapter=adapter,
         pooling=pooling,
-        soft_token_norm=bases.input_embedding_norm(decoder_model),
-        **{**_told(settings, encoder_tokenizer, encoder_model.config), **fields},
+        **{**told, **fields},
     )
     processor = processor_of(config, tokenizer, encoder_tokenizer)
     _check_defaults(config, processor.chunker)

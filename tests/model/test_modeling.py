@@ -168,3 +168,11 @@ def test_a_pair_that_reads_several_layers_compresses_ranks_and_comes_back(
         again.ask("Who?", document, expand=0, max_new_tokens=3).text
         == pair.ask("Who?", document, expand=0, max_new_tokens=3).text
     )
+
+
+def test_what_the_caller_says_of_a_pair_goes_before_what_its_bases_say(make_pair):
+    pair = make_pair(soft_token_norm=2.0, encoder_max_tokens=40, embedding_normalize=False)
+    config = pair.config
+    assert config.soft_token_norm == 2.0
+    assert config.encoder_max_tokens == 40
+    assert config.embedding_normalize is False

@@ -6,10 +6,15 @@ Encoder and chunks are E2LLM's, and so is the number of decoder positions.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.methods.base import NAME, Method, Prompt, check_window
 from e2llm.methods.text.base import budget, predict_budget
 from e2llm.reading.plan import Plan
+
+# Joined passages may have fewer tokens than their chunks one by one, by far less than this.
+SPARE = 1.5
 
 
 @dataclass
@@ -44,12 +49,15 @@ class Rag(Method):
         document, n_soft = kept
         planner = self.pair.planner
         ranked = self.pair.rank(question, [document])
-        plan = Plan((document,), soft=False, expanded=tuple(ranked))
+        wanted = Plan((document,), soft=False, expanded=tuple(ranked))
         # What E2LLM's expanded chunks take as text, and its soft tokens beside them.
-        allowed = len(planner.write(question, plan.best(self._expand)).ids) + n_soft
+        allowed = len(planner.write(question, wanted.best(self._expand)).ids) + n_soft
         if self.window is not None:
             allowed = min(allowed, self.window - max_new_tokens)
-        prompt = planner.fit(question, plan, allowed, least=1).prompt
+        # Only as many chunks are tried as could fit, or the whole document would be tokenised.
+        n_tokens = document.n_tokens_per_chunk[[chunk.chunk for chunk in ranked]].cumsum()
+        n_most = 1 + int(np.searchsorted(n_tokens, SPARE * allowed))
+        prompt = planner.fit(question, wanted.best(n_most), allowed, least=1).prompt
         check_window(len(prompt.ids) + max_new_tokens, self.window)
         return prompt
 
