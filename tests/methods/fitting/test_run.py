@@ -90,6 +90,7 @@ def test_recomputing_layers_changes_nothing(trained_pair, sources, tmp_path):
             assert torch.allclose(parameter, other, atol=1e-6)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("name", DECODERS)
 def test_an_interrupted_run_that_goes_on_is_the_uninterrupted_one_to_the_bit(
     trained_pair, sources, tmp_path, name
