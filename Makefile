@@ -58,7 +58,7 @@ lowest:
 	@$(PYTHON) -m venv $(VENV)-lowest
 	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
 	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" transformers==$(LOWEST)
-	$(VENV)-lowest/bin/pytest -n 2 tests/model tests/engines tests/compression tests/reading \
+	$(VENV)-lowest/bin/pytest -n 2 -m "not smol" tests/model tests/engines tests/compression tests/reading \
 		tests/test_pair.py
 
 # Speed and memory of the default pair on this machine; nothing else should run meanwhile.
