@@ -16,7 +16,7 @@ export Q
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REFERENCE = $(VENV)/python-reference.txt
 
-.PHONY: ask install dev check quick test lowest bench docs clean
+.PHONY: ask install dev check quick test lowest bench answers docs clean
 
 # Read the Python language reference (about 110,000 tokens) with the default pair, and ask it.
 ask: install
@@ -64,6 +64,10 @@ lowest:
 # Speed and memory of the default pair on this machine; nothing else should run meanwhile.
 bench: dev
 	$(BIN)/python bench/read_and_ask.py
+
+# Forty questions about the Python reference, asked with the pair's defaults and judged: minutes.
+answers: install
+	$(BIN)/python bench/reference_answers.py
 
 # Write the pages that are made from the code, and build the site into build/site.
 docs: $(VENV)/.docs

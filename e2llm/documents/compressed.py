@@ -18,6 +18,7 @@ import torch
 from e2llm.chunking.chunker import Chunker, Span
 from e2llm.documents.document_file import FORMAT, corrupt, read_file, text_sha256, write_file
 from e2llm.documents.reading import page_at
+from e2llm.documents.words import WordIndex
 from e2llm.errors import StaleDocumentError, UserError
 
 
@@ -123,6 +124,11 @@ class CompressedDocument:
             for index, (start, end) in enumerate(self.spans.tolist())
         ]
 
+    @cached_property
+    def words(self) -> WordIndex:
+        """Which words each chunk holds; ranks chunks beside their embeddings."""
+        return WordIndex.build(self.text, self.spans)
+
     @property
     def n_chunks(self) -> int:
         """Number of chunks."""
@@ -208,6 +214,7 @@ class CompressedDocument:
             "n_tokens_per_chunk": torch.from_numpy(self.n_tokens_per_chunk),
             # (n_bytes,); not in the header, which is read alone and often
             "text": torch.from_numpy(np.frombuffer(self.text.encode("utf-8"), np.uint8).copy()),
+            **self.words.tensors(),
         }
         header = {
             "name": self.name,
@@ -235,7 +242,7 @@ class CompressedDocument:
         """
         header, tensors = read_file(path)
         try:
-            return cls(
+            document = cls(
                 name=header["name"],
                 text=tensors["text"].numpy().tobytes().decode("utf-8"),
                 soft_tokens=tensors["soft_tokens"],
@@ -249,6 +256,10 @@ class CompressedDocument:
                 page_starts=tuple(header["page_starts"]),
                 chunker=header["chunker"] and Chunker(*header["chunker"]),
             )
+            # A file of an earlier version has none; then they are counted when they are asked for.
+            if (words := WordIndex.of_tensors(tensors, document.n_chunks)) is not None:
+                vars(document)["words"] = words
+            return document
         except (KeyError, TypeError, ValueError) as error:
             raise corrupt(path) from error
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from e2llm.reading.ranking import NEIGHBOUR_WEIGHT
+from e2llm.reading.ranking import NEIGHBOUR_WEIGHT, rank_by_embedding
 from tests.reading.conftest import TEXT
 
 
@@ -20,7 +20,7 @@ def test_the_chunk_that_repeats_the_question_ranks_first(pair):
 
 
 def test_every_chunk_is_ranked_once_by_its_own_score_and_its_better_neighbours(pair, document):
-    ranked = pair.rank("Where are the goats?", [document, document])
+    ranked = rank_by_embedding(pair.compressor, "Where are the goats?", [document, document])
     scores = {(chunk.document, chunk.chunk): chunk.score for chunk in ranked}
     assert len(scores) == len(ranked) == 2 * document.n_chunks
     least = min(scores.values())
