@@ -81,4 +81,5 @@ def _names(question: str) -> list[str]:
         names.append(match[0])
         if not match.start():  # the first word of a question is capitalised anyway
             names.append(match[0].partition(" ")[2])
-    return list(dict.fromkeys(name for name in (*quoted, *tokens, *names) if len(name) > 1))
+    whole = (name.strip() for name in (*quoted, *tokens, *names))
+    return list(dict.fromkeys(name for name in whole if len(name) > 1))

@@ -1,4 +1,4 @@
-"""Which chunks matter to a question: the encoder's embedding of each chunk against the question's.
+"""Which chunks matter to a question: by the encoder's embedding of each, and by its words.
 
 The encoder is a retrieval model already, so ranking takes no second model.
 """

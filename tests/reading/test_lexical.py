@@ -73,3 +73,9 @@ def test_a_name_is_not_found_inside_a_longer_one(pair):
     document = pair.compress(text, chunker=lines(45))
     ((_, chunk),) = find_names("Where does Ida Berg sit?", [document])
     assert chunk == 1
+
+
+def test_a_quotation_of_white_space_names_nothing(pair):
+    document = pair.compress("A town.   \n  ", chunker=lambda _: [(0, 7)])
+    assert find_names('What is "   "?', [document]) == []
+    assert len(pair.rank('What is "   "?', [document])) == 1
