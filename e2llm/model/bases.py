@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from e2llm.errors import MissingPackageError, UserError
+from e2llm.errors import E2LLMError, MissingPackageError, UserError
 from e2llm.model.gguf import convert_gguf
 
 logger = logging.getLogger(__name__)
@@ -125,6 +125,26 @@ def load_decoder(name: str, **options: Any) -> PreTrainedModel:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def check_named(config: Any) -> None:
+    """Raise `E2LLMError` unless a pair's configuration names its decoder."""
+    if config.decoder_name is None:
+        raise E2LLMError(
+            "the pair does not name its decoder, only holds its weights; compare with a "
+            "pair that `e2llm pair` made."
+        )
+
+
+def load_untrained_decoder(config: Any, own: PreTrainedModel) -> PreTrainedModel:
+    """Load the decoder that a pair's configuration names, as it was before any training.
+
+    Args:
+        config: Of the pair.
+        own: The pair's decoder, for its dtype and device.
+    """
+    name, revision = str(config.decoder_name), config.decoder_revision
+    return load_decoder(name, revision=revision, dtype=own.dtype).to(own.device).eval()
 
 
 def load_decoder_tokenizer(name: str, **options: Any) -> PreTrainedTokenizerBase:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from e2llm.engines import Generation, Sampling
 from e2llm.engines.transformers import TransformersEngine
-from e2llm.errors import E2LLMError, UserError
+from e2llm.errors import UserError
 from e2llm.model import bases
 from e2llm.pair import E2LLM
 from e2llm.reading.prompt import Passage, answer_cue, prompt_parts
@@ -36,11 +36,7 @@ class Teacher:
     """
 
     def __init__(self, pair: E2LLM) -> None:
-        if pair.config.decoder_name is None:
-            raise E2LLMError(
-                "the pair does not name its decoder, only holds its weights; compare with a "
-                "pair that `e2llm pair` made."
-            )
+        bases.check_named(pair.config)
         self.pair = pair
         self._document: str | None = None
         self._engine: TransformersEngine | None = None
@@ -48,10 +44,7 @@ class Teacher:
     @cached_property
     def decoder(self) -> PreTrainedModel:
         """The decoder without LoRA."""
-        config, own = self.pair.config, self.pair.base.decoder
-        name, revision = str(config.decoder_name), config.decoder_revision
-        decoder = bases.load_decoder(name, revision=revision, dtype=own.dtype)
-        return decoder.to(own.device).eval()
+        return bases.load_untrained_decoder(self.pair.config, self.pair.base.decoder)
 
     def answer(self, document: str, question: str, max_new_tokens: int) -> str | None:
         """Return the greedy answer to a question; None where the window does not hold the text."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from e2llm.errors import E2LLMError
 from e2llm.methods.base import NAME, Method, Prompt
 from e2llm.model import bases
 from e2llm.reading.prompt import Passage
@@ -41,15 +40,7 @@ class BaseFullText(FullText):
     @cached_property
     def decoder(self) -> Any:
         """The decoder that the pair's configuration names, without LoRA."""
-        config, own = self.pair.config, self.pair.base.decoder
-        decoder = bases.load_decoder(
-            str(config.decoder_name), revision=config.decoder_revision, dtype=own.dtype
-        )
-        return decoder.to(own.device).eval()
+        return bases.load_untrained_decoder(self.pair.config, self.pair.base.decoder)
 
     def __post_init__(self) -> None:
-        if self.pair.config.decoder_name is None:
-            raise E2LLMError(
-                "the pair does not name its decoder, only holds its weights; compare with a "
-                "pair that `e2llm pair` made."
-            )
+        bases.check_named(self.pair.config)
