@@ -11,7 +11,6 @@ from typing import Any
 
 from peft import PeftModel
 
-from e2llm.checks import check_count, check_text
 from e2llm.chunking.chunker import Chunker, SpanMaker
 from e2llm.chunking.semantic import SemanticChunker
 from e2llm.compression.compressor import Compressor, Progress
@@ -26,10 +25,11 @@ from e2llm.model.devices import check_device, check_dtype
 from e2llm.model.digest import fingerprint
 from e2llm.pairs import find_pair
 from e2llm.reading.answer import Answer, Stream, Usage
-from e2llm.reading.plan import UNTRAINED_SOFT, Planner, UntrainedWarning
-from e2llm.reading.prompt import Prompt
-from e2llm.reading.ranking import RankedChunk, rank_chunks
+from e2llm.reading.plan import Plan
+from e2llm.reading.planner import UNTRAINED_SOFT, Planner, UntrainedWarning
+from e2llm.reading.ranking import RankedChunk
 from e2llm.reading.ratio import fit_ratio
+from e2llm.reading.reader import Reader, list_documents
 
 __all__ = ["E2LLM", "Answer", "Stream", "UntrainedWarning", "Usage"]
 
@@ -142,8 +142,13 @@ class E2LLM:
 
     @property
     def planner(self) -> Planner:
-        """What decides which parts of documents stand in a prompt, and in which form."""
+        """What decides which parts of documents stand in a prompt."""
         return Planner(self.config, self.processor)
+
+    @property
+    def reader(self) -> Reader:
+        """What goes from a question to a plan."""
+        return Reader(self.compressor, self.planner)
 
     @property
     def chunker(self) -> Chunker:
@@ -233,70 +238,82 @@ class E2LLM:
         question: str,
         documents: CompressedDocument | Sequence[CompressedDocument] = (),
         expand: int | None = None,
+        *,
+        budget: int | None = None,
+        whole: bool = False,
         **sampling: Any,
     ) -> Answer:
         """Answer a question about zero, one or many compressed documents.
 
+        A plan decides in which form each chunk stands in the prompt (`Answer.plan`), so that it
+        keeps to a budget of decoder positions.
+
         Args:
             question: The question.
             documents: Compressed by this pair; their order is kept.
-            expand: Chunks to expand (read as text), ranked by the encoder's own sentence
-                embedding; 0 is the paper, None the pair's default.
+            expand: In place of a plan by budget: all soft tokens as they are stored, and so many
+                of the best chunks expanded (read as text); 0 is the paper.
+            budget: Decoder positions that the prompt may take; None the pair's default, or with
+                `expand` the decoder's window.
+            whole: Whether the question is about the whole (a summary), which no few chunks answer.
             sampling: `max_new_tokens`, `temperature`, `top_p`, `top_k`, `min_p`,
                 `repetition_penalty`, `num_beams`, `seed` (see `Sampling`).
 
         Raises:
             StaleDocumentError: Another model made a document.
-            WindowError: The prompt does not fit the decoder's window; the message offers a ratio
-                that does.
+            WindowError: The prompt does not fit the decoder's window; the message says what would.
         """
-        return self.stream(question, documents, expand, **sampling).answer
+        wanted = {"budget": budget, "whole": whole, **sampling}
+        return self.stream(question, documents, expand, **wanted).answer
 
     def stream(
         self,
         question: str,
         documents: CompressedDocument | Sequence[CompressedDocument] = (),
         expand: int | None = None,
+        *,
+        budget: int | None = None,
+        whole: bool = False,
         **sampling: Any,
     ) -> Stream:
         """Answer as `ask` does, piece by piece; the prompt is checked before this returns."""
         start_s = time.perf_counter()
-        wanted = _documents(documents)
         options = Sampling.of(**sampling)
-        expand = self.config.expand if expand is None else expand
-        prompt = self.make_prompt(question, wanted, expand, options.max_new_tokens)
-        return Stream(self.base, self.engine, prompt, options, start_s)
+        plan = self.plan(question, documents, expand, budget, whole, options.max_new_tokens)
+        return Stream(self.base, self.engine, plan, options, start_s)
+
+    def plan(
+        self,
+        question: str,
+        documents: CompressedDocument | Sequence[CompressedDocument] = (),
+        expand: int | None = None,
+        budget: int | None = None,
+        whole: bool = False,
+        max_new_tokens: int = Sampling.max_new_tokens,
+    ) -> Plan:
+        """Decide what stands in the prompt of `ask`, without asking.
+
+        Args:
+            question, documents, expand, budget, whole: As in `ask`.
+            max_new_tokens: Room for the answer, in positions.
+
+        Raises:
+            UserError: As in `ask`, or an argument breaks its rule.
+        """
+        wanted = list_documents(documents)
+        if wanted and not self.config.trained and (whole or expand == 0) and not self._warned:
+            warnings.warn(UNTRAINED_SOFT, UntrainedWarning, stacklevel=4)
+            self._warned = True
+        return self.reader.plan(question, wanted, expand, budget, whole, max_new_tokens)
 
     @property
     def base(self) -> E2LLMForCausalLM:
         """The model without PEFT's wrapper."""
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
-    def make_prompt(
-        self,
-        question: str,
-        documents: Sequence[CompressedDocument],
-        expand: int,
-        max_new_tokens: int,
-    ) -> Prompt:
-        """Build the prompt of `ask`; what it raises, `ask` does."""
-        if not check_text("question", question).strip():
-            raise UserError("`question` is blank; ask something.")
-        check_count("expand", expand, 0, "chunks; 0 reads soft tokens alone")
-        # Stale soft tokens are never read.
-        own = self.fingerprint if documents else ""
-        for document in documents:
-            document.check_fingerprint(own)
-            document.check_width(self.base.d_dec)
-        if documents and not self.config.trained and not expand and not self._warned:
-            warnings.warn(UNTRAINED_SOFT, UntrainedWarning, stacklevel=4)
-            self._warned = True
-        ranked = self.rank(question, documents) if documents and expand else []
-        return self.planner.plan(question, documents, ranked, expand, max_new_tokens).prompt
-
     def rank(self, question: str, documents: Sequence[CompressedDocument]) -> list[RankedChunk]:
         """Return every chunk of the documents with its score, the best to expand first."""
-        return rank_chunks(self.compressor, question, documents)
+        return self.reader.rank(question, documents)
 
     def fit_ratio(
         self,
@@ -332,14 +349,3 @@ class E2LLM:
         chunker = chunker or self.chunker
         wanted = (texts, question, max_new_tokens, expand, chunker, ratio, n_soft, names)
         return fit_ratio(self.config, self.processor, *wanted)
-
-
-def _documents(given: Any) -> list[CompressedDocument]:
-    documents = [given] if isinstance(given, CompressedDocument) else given
-    known = isinstance(documents, list | tuple)
-    if not known or not all(isinstance(own, CompressedDocument) for own in documents):
-        raise UserError(
-            "`documents` must be compressed documents (`model.compress(text)`), one or a list of "
-            "them."
-        )
-    return list(documents)

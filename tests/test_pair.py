@@ -33,7 +33,7 @@ def test_zero_documents_ask_the_bare_decoder(pair):
 
 def test_ask_equals_the_transformers_model_on_the_same_prompt(trained_pair):
     document = trained_pair.compress(TEXT, name="town")
-    prompt = trained_pair.make_prompt("Who?", [document], 2, 8)
+    prompt = trained_pair.plan("Who?", [document], 2, max_new_tokens=8).prompt
     ids = torch.tensor([prompt.ids])
     options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 8, "do_sample": False}
     output = trained_pair.model.generate(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,8 +45,11 @@ Expand = Annotated[
     typer.Option(
         "--expand",
         "-x",
-        help="Chunks to put back as text; 0 reads soft tokens alone. Default: the pair's own.",
+        help="In place of a plan: all soft tokens, and so many chunks as text; 0 for none.",
     ),
+]
+ShowPlan = Annotated[
+    bool, typer.Option("--plan", help="Print in which form each part stood in the prompt.")
 ]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="0 is greedy; above 0 samples.")]
@@ -81,6 +85,9 @@ def ask(
     question: Question = None,
     model: options.Model = "smol",
     ratio: options.Ratio = None,
+    budget: options.Budget = None,
+    whole: options.Whole = False,
+    show_plan: ShowPlan = False,
     expand: Expand = None,
     max_new_tokens: MaxNewTokens = 256,
     temperature: Temperature = 0.0,
@@ -105,7 +112,7 @@ def ask(
     from e2llm import Sampling
 
     files = files or []
-    _check(files, question, expand, as_json)
+    _check(files, question, expand, whole, as_json)
     question = question and clean(question)
     wanted_ratio = parse_ratio(ratio)
     # A bad value is refused before anything slow.
@@ -125,11 +132,13 @@ def ask(
     pair = load_model(model, dtype, device, trust_remote_code)
     chunker = parse_chunker(pair, chunk_chars, overlap_chars)
     items = load_found(found, shelf, pair.fingerprint)
-    wanted_ratio = _fit_ratio(
-        pair, items, question or "", max_new_tokens, expand, chunker, wanted_ratio
-    )
+    if expand is not None:
+        wanted_ratio = _fit_ratio(
+            pair, items, question or "", max_new_tokens, expand, chunker, wanted_ratio
+        )
     reading = Reading(pair, shelf if store else None, wanted_ratio, chunker, window)
-    conversation = Conversation(pair, *_read(reading, items), expand, sampling)
+    asking = {"expand": expand, "budget": budget, "whole": whole, **asdict(sampling)}
+    conversation = Conversation(pair, *_read(reading, items), asking, show_plan)
     if question is None:
         conversation.go_on()
     elif as_json:
@@ -138,7 +147,9 @@ def ask(
         conversation.answer(question)
 
 
-def _check(files: Sequence[str], question: str | None, expand: int | None, as_json: bool) -> None:
+def _check(
+    files: Sequence[str], question: str | None, expand: int | None, whole: bool, as_json: bool
+) -> None:
     if not files and question is None:
         raise UserError("`FILE` must be given; or `--question`, to ask the decoder alone.")
     if question is None and (as_json or sys.stdin is None or any(name in STDIN for name in files)):
@@ -152,6 +163,8 @@ def _check(files: Sequence[str], question: str | None, expand: int | None, as_js
         raise UserError(
             f"`--expand` (={expand}) must be at least 0 chunks; 0 reads soft tokens alone."
         )
+    if expand is not None and whole:
+        raise UserError("`--whole` plans by budget: leave `--expand` out.")
 
 
 def _fit_ratio(
@@ -159,7 +172,7 @@ def _fit_ratio(
     items: Sequence["Source | CompressedDocument"],
     question: str,
     max_new_tokens: int,
-    expand: int | None,
+    expand: int,
     chunker: "Chunker | None",
     ratio: float | str | None,
 ) -> float | str | None:

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from e2llm.cli.documents import describe
 from e2llm.cli.terminal import say
 from e2llm.errors import UserError
 
 if TYPE_CHECKING:
-    from e2llm import E2LLM, Answer, CompressedDocument, Sampling
+    from e2llm import E2LLM, Answer, CompressedDocument
 
 
 @dataclass
@@ -24,16 +24,16 @@ class Conversation:
         pair: The pair that read them.
         documents: What is asked.
         compress_s: Seconds that each took to read; 0 where it was read before.
-        expand: Chunks to put back as text; None for the pair's own.
-        sampling: How the decoder writes.
+        asking: How they are asked: the further arguments of `E2LLM.ask`.
+        show_plan: Whether each answer's plan is printed.
         said: Notices that were given already.
     """
 
     pair: "E2LLM"
     documents: list["CompressedDocument"]
     compress_s: list[float]
-    expand: int | None
-    sampling: "Sampling"
+    asking: dict[str, Any]
+    show_plan: bool = False
     said: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Conversation:
 
     def answer(self, question: str) -> None:
         """Print an answer as it comes, then what it cost and rests on."""
-        stream = self.pair.stream(question, self.documents, self.expand, **asdict(self.sampling))
+        stream = self.pair.stream(question, self.documents, **self.asking)
         started = False
         for piece in stream:
             # White space before the first word of an answer is not shown.
@@ -52,13 +52,15 @@ class Conversation:
             print(piece, end="", flush=True)
         print()
         notices = tuple(notice for notice in stream.answer.notices if notice not in self.said)
+        if self.show_plan:
+            say(str(stream.answer.plan))
         _sum_up(self._lines, replace(stream.answer, notices=notices))
         self._lines = []
         self.said.update(notices)
 
     def print_json(self, question: str) -> None:
         """Print an answer, what it cost and what it rests on as one JSON object."""
-        answer = self.pair.ask(question, self.documents, self.expand, **asdict(self.sampling))
+        answer = self.pair.ask(question, self.documents, **self.asking)
         print(json.dumps(_facts(answer, self.documents, self.compress_s), ensure_ascii=False))
 
     def go_on(self) -> None:
@@ -100,6 +102,7 @@ def _facts(
         "answer": answer.text,
         "expanded": [asdict(chunk) for chunk in answer.expanded],
         "usage": asdict(answer.usage),
+        "plan": [] if answer.plan is None else [row._asdict() for row in answer.plan.chunks],
         "documents": [
             {
                 "name": document.name,

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    name: str, dtype: str | None, device: str | None, trust_remote_code: bool = False
+    name: str,
+    dtype: str | None = None,
+    device: str | None = None,
+    trust_remote_code: bool = False,
 ) -> "E2LLM":
     """Load a pair quietly, with a word on the screen while it takes."""
     with status(f"Loading {name} ..."):

@@ -80,4 +80,20 @@ Data = Annotated[
         envvar=environment.DATA,
     ),
 ]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        "--budget",
+        "-b",
+        help="Decoder positions of the prompt; what stands in them is planned. "
+        "Default: the pair's own.",
+    ),
+]
+Whole = Annotated[
+    bool,
+    typer.Option(
+        "--whole",
+        help="The question is about the whole (a summary): all of it is read as soft tokens.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]

@@ -9,7 +9,7 @@ import typer
 
 from e2llm.cli import options
 from e2llm.cli.documents import SUFFIX
-from e2llm.cli.loading import open_library
+from e2llm.cli.loading import load_model, open_library
 from e2llm.cli.terminal import status
 from e2llm.errors import UserError
 
@@ -26,10 +26,24 @@ def show(
     chunks: Annotated[
         bool, typer.Option("--chunks", help="List a document's chunks with their places.")
     ] = False,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan",
+            metavar="QUESTION",
+            help="Print in which form each part of a document would stand in the prompt.",
+        ),
+    ] = None,
+    budget: options.Budget = None,
+    whole: options.Whole = False,
+    model: options.Model = "smol",
     library: options.LibraryFolder = None,
     as_json: options.Json = False,
 ) -> None:
     """Show what is inside a pair or a compressed document."""
+    if plan is not None:
+        _show_plan(what, plan, budget, whole, model, library, as_json)
+        return
     facts = _facts(what, library, chunks)
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
@@ -49,6 +63,28 @@ def show(
             f"{row['index']:>6}  {row['start']}-{row['end']}  {row['n_tokens']} tokens  "
             f"{row['n_soft']} soft{page}  {start}"
         )
+
+
+def _show_plan(
+    what: str,
+    question: str,
+    budget: int | None,
+    whole: bool,
+    model: str,
+    library: Any,
+    as_json: bool,
+) -> None:
+    from e2llm.documents.compressed import CompressedDocument
+
+    if what.endswith(SUFFIX):
+        document = CompressedDocument.load(what)
+    else:
+        document = open_library(library).load(what)
+    plan = load_model(model).plan(question, document, budget=budget, whole=whole)
+    if as_json:
+        print(json.dumps([row._asdict() for row in plan.chunks], ensure_ascii=False))
+    else:
+        print(plan)
 
 
 def _facts(what: str, library: Any, chunks: bool) -> dict[str, Any]:

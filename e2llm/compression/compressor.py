@@ -134,6 +134,30 @@ class Compressor:
         """Return the encoder's sentence embedding of a question, (d_enc,)."""
         return self._embed(question, [(0, len(question))], self.model.config.query_prompt)[0]
 
+    @torch.inference_mode()
+    def soften(
+        self, document: CompressedDocument, chunks: Sequence[int], ratio: float | str
+    ) -> list[Tensor]:
+        """Return soft tokens of some of a document's chunks at another ratio than it was made at.
+
+        Each chunk is read alone: some thirty take the encoder half a second.
+
+        Args:
+            document: Compressed by this model.
+            chunks: Indices of the chunks.
+            ratio: Text tokens (the decoder's) per soft token, or "chunk".
+
+        Returns:
+            Of each chunk its soft tokens, (n_soft, d_dec).
+        """
+        spans = [(int(start), int(end)) for start, end in document.spans[list(chunks)]]
+        made: list[Tensor] = []
+        for first, last in block_bounds(spans, 0, 1):
+            with evaluating(self.model):
+                block = self._read_block(document.text, spans[first:last], ratio, 1, 0.0)
+            made += block.soft_tokens.split(block.n_soft.tolist())
+        return made
+
     @property
     def _encoder(self) -> EncoderPass:
         return EncoderPass(self.model, self.processor, self.batch_tokens)

@@ -38,6 +38,7 @@ class E2LLMConfig(PreTrainedConfig):
             paper has it.
         expand: Default number of chunks expanded (read as text beside the soft tokens); 0 is the
             paper.
+        budget: Default decoder positions of a prompt; a plan decides what stands in them.
         trained: Whether the adapter has been trained; an untrained one says so when it is asked.
         seed: Seed of the adapter's first weights.
     """
@@ -68,6 +69,7 @@ class E2LLMConfig(PreTrainedConfig):
     window_chunks: int = 1
     ratio: float | int | str = 8
     expand: int = 4
+    budget: int = 1024
     trained: bool = False
     seed: int = 0
     tie_word_embeddings: bool = False

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -10,7 +10,8 @@ from e2llm.engines import Engine, Generation, Sampling
 from e2llm.errors import UserError
 from e2llm.model import E2LLMForCausalLM
 from e2llm.model.modeling import evaluating
-from e2llm.reading.prompt import ExpandedChunk, Prompt
+from e2llm.reading.plan import Plan
+from e2llm.reading.prompt import ExpandedChunk
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,14 @@ class Answer:
         expanded: Chunks that stood in the prompt as text, in the order of the documents.
         usage: Positions and seconds.
         notices: What the reader should know: soft tokens left out, chunks that found no room.
+        plan: In which form each chunk stood in the prompt; it prints as a table.
     """
 
     text: str
     expanded: tuple[ExpandedChunk, ...]
     usage: Usage
     notices: tuple[str, ...] = ()
+    plan: Plan | None = field(default=None, repr=False, compare=False)
 
 
 class Stream:
@@ -61,7 +64,7 @@ class Stream:
     Args:
         model: The pair's model, without PEFT's wrapper.
         engine: What runs its decoder.
-        prompt: What the decoder reads.
+        plan: What the decoder reads.
         sampling: How it writes.
         start_s: When the question was asked, by `time.perf_counter`.
     """
@@ -70,13 +73,13 @@ class Stream:
         self,
         model: E2LLMForCausalLM,
         engine: Engine,
-        prompt: Prompt,
+        plan: Plan,
         sampling: Sampling,
         start_s: float,
     ) -> None:
         # Ranking and planning are done by now; the decoder has not begun.
         self._rank_s = time.perf_counter() - start_s
-        self._pieces = self._write(model, engine, prompt, sampling, start_s)
+        self._pieces = self._write(model, engine, plan, sampling, start_s)
         self._answer: Answer | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -102,10 +105,11 @@ class Stream:
         self,
         model: E2LLMForCausalLM,
         engine: Engine,
-        prompt: Prompt,
+        plan: Plan,
         sampling: Sampling,
         start_s: float,
     ) -> Generator[str, None, None]:
+        prompt = plan.prompt
         soft, generation = prompt.soft_tokens, Generation()
         with torch.inference_mode():
             ids = torch.tensor([prompt.ids], device=model.decoder.device)  # (1, seq)
@@ -127,4 +131,4 @@ class Stream:
             first_token_s=first_s or total_s,
             total_s=total_s,
         )
-        self._answer = Answer("".join(text).strip(), prompt.expanded, usage, prompt.notices)
+        self._answer = Answer("".join(text).strip(), prompt.expanded, usage, prompt.notices, plan)

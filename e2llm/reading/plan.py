@@ -1,41 +1,58 @@
-"""What stands in the prompt, in which form, so that it fits the decoder's window.
+"""What stands in the prompt, in which form: as text, as soft tokens, or not at all.
 
-A plan names the documents, whether their soft tokens are read, and the chunks that stand as text.
-The planner makes one for a question, and turns it into the prompt that the decoder reads.
+A plan is data: it prints as a table, and turns into the prompt that the decoder reads.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from e2llm.documents.compressed import CompressedDocument
-from e2llm.errors import WindowError
-from e2llm.model import E2LLMConfig, E2LLMProcessor
-from e2llm.reading.prompt import (
-    ExpandedChunk,
-    Passage,
-    Prompt,
-    answer_cue,
-    join_neighbours,
-    prompt_parts,
-)
+from e2llm.reading.prompt import ExpandedChunk, Passage, Prompt, join_neighbours
 from e2llm.reading.ranking import RankedChunk
-from e2llm.reading.ratio import too_long
-
-UNTRAINED_SOFT = (
-    "this pair is untrained: its soft tokens carry no meaning yet, so with `expand=0` the answer "
-    "does not rest on the document."
-)
-UNTRAINED_LEFT_OUT = (
-    "this pair is untrained: its soft tokens are left out of the prompt, and the answer rests on "
-    "the expanded chunks alone."
-)
 
 
-class UntrainedWarning(UserWarning):
-    """The pair's adapter has not been trained."""
+class SoftChunk(NamedTuple):
+    """A chunk that stands as soft tokens.
+
+    Attributes:
+        document: Which of the documents it is of, counted from 0.
+        chunk: Its index in that document.
+        ratio: Text tokens per soft token, or "chunk".
+        tokens: Its soft tokens, (n_soft, d_dec).
+    """
+
+    document: int
+    chunk: int
+    ratio: float | str
+    tokens: Tensor
+
+
+class PlannedChunk(NamedTuple):
+    """A row of a plan's table.
+
+    Attributes:
+        document: Name of the document.
+        chunk: Index of the chunk in it.
+        start, end: Offsets in the document's text, in characters.
+        form: "text" or "soft".
+        ratio: Text tokens per decoder position; 1 for text.
+        positions: Decoder positions that it takes.
+        score: Similarity to the question; None where the chunk was not ranked.
+    """
+
+    document: str
+    chunk: int
+    start: int
+    end: int
+    form: str
+    ratio: float | str
+    positions: int
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -44,10 +61,13 @@ class Plan:
 
     Attributes:
         documents: In the order in which they stand.
-        soft: Whether their soft tokens are read.
+        soft: Whether soft tokens are read.
         expanded: Chunks that stand as text, the best first.
         notices: What the asker should know, one line each.
         ids: Of the prompt, with a placeholder for each soft token; empty until it is written.
+        softened: Chunks that stand as soft tokens, the best first; None for every chunk of every
+            document, as it is stored.
+        budget: Decoder positions that it had to keep to; None for the window alone.
     """
 
     documents: tuple[CompressedDocument, ...]
@@ -55,12 +75,28 @@ class Plan:
     expanded: tuple[RankedChunk, ...] = ()
     notices: tuple[str, ...] = ()
     ids: list[int] = field(default_factory=list, repr=False)
+    softened: tuple[SoftChunk, ...] | None = None
+    budget: int | None = None
 
     @property
     def passages(self) -> list[Passage]:
         """The expanded chunks in the order of the documents, neighbours as one."""
         chosen = [(chunk.document, chunk.chunk) for chunk in self.expanded]
         return join_neighbours(self.documents, chosen)
+
+    @property
+    def named(self) -> list[tuple[str, int]]:
+        """Name and number of soft tokens of each document that stands as soft tokens.
+
+        Without soft tokens: of every document, since their names are all that is told.
+        """
+        if self.softened is None:
+            return [(document.name, document.n_soft) for document in self.documents]
+        counts = [
+            (self.documents[which].name, sum(len(chunk.tokens) for chunk in own))
+            for which, own in groupby(sorted(self.softened, key=_place), lambda own: own.document)
+        ]
+        return counts or [(document.name, 0) for document in self.documents]
 
     @property
     def prompt(self) -> Prompt:
@@ -74,118 +110,80 @@ class Plan:
         if not self.documents or not self.soft:
             return None
         # Of each (n_soft, d_dec), one after the other.
-        return torch.cat([document.soft_tokens for document in self.documents])
+        if self.softened is None:
+            return torch.cat([document.soft_tokens for document in self.documents])
+        return torch.cat([chunk.tokens for chunk in sorted(self.softened, key=_place)])
+
+    @property
+    def chunks(self) -> list[PlannedChunk]:
+        """What stands in the prompt, chunk by chunk in the order of the documents."""
+        scores = {(chunk.document, chunk.chunk): chunk.score for chunk in self.expanded}
+        rows: list[tuple[int, int, str, float | str, int | None]] = [
+            (which, index, "text", 1, None) for which, index in scores
+        ]
+        for chunk in self._softened():
+            rows.append((chunk.document, chunk.chunk, "soft", chunk.ratio, len(chunk.tokens)))
+        return [
+            self._row(*row, scores.get(row[:2])) for row in sorted(rows, key=lambda own: own[:3])
+        ]
+
+    @property
+    def n_left_out(self) -> int:
+        """Chunks of which nothing stands in the prompt."""
+        placed = {(chunk.document, chunk.chunk) for chunk in self.expanded}
+        placed |= {_place(chunk) for chunk in self._softened()}
+        return sum(document.n_chunks for document in self.documents) - len(placed)
+
+    def __str__(self) -> str:
+        """Print the plan as a table, neighbours of one form as one row."""
+        lines = [f"{'form':<5} {'ratio':>5} {'positions':>9} {'score':>5}  place"]
+        for (name, form, ratio), group in groupby(self.chunks, key=lambda row: (row[0], *row[4:6])):
+            own = list(group)
+            scores = [row.score for row in own if row.score is not None]
+            score = f"{max(scores):.2f}" if scores else ""
+            place = f"{name} {own[0].start:,}-{own[-1].end:,}"
+            place += f" ({len(own)} chunks)" if len(own) > 1 else ""
+            n_positions = sum(row.positions for row in own)
+            lines.append(f"{form:<5} {ratio:>5} {n_positions:>9,} {score:>5}  {place}")
+        if self.n_left_out:
+            lines.append(f"{self.n_left_out:,} chunks are left out")
+        budget = f" of {self.budget:,}" if self.budget is not None else ""
+        return "\n".join([*lines, f"{len(self.ids):,}{budget} decoder positions in all"])
 
     def best(self, n_expanded: int) -> "Plan":
         """Return the plan with its `n_expanded` best chunks alone."""
         return replace(self, expanded=self.expanded[:n_expanded])
 
+    def _softened(self) -> Sequence[SoftChunk]:
+        if not self.soft:
+            return ()
+        if self.softened is not None:
+            return self.softened
+        return [chunk for which in range(len(self.documents)) for chunk in self.stored(which)]
 
-@dataclass(frozen=True)
-class Planner:
-    """Plan what the decoder of a pair reads.
+    def stored(self, which: int) -> list[SoftChunk]:
+        """Return every chunk of a document with its soft tokens as they are stored."""
+        document = self.documents[which]
+        parts = document.soft_tokens.split(document.n_soft_per_chunk.tolist())
+        return [SoftChunk(which, index, document.ratio, part) for index, part in enumerate(parts)]
 
-    Attributes:
-        config: Of the pair; its window, and what it does unless asked otherwise.
-        processor: Of the pair; it counts tokens and builds prompt ids.
-    """
-
-    config: E2LLMConfig
-    processor: E2LLMProcessor
-
-    @property
-    def window(self) -> int | None:
-        """Positions that the decoder reads; None where nothing limits them."""
-        return self.config.decoder_window
-
-    def reads_soft(self, expand: int) -> bool:
-        """Tell whether soft tokens stand in the prompt: an untrained pair's only without text."""
-        return self.config.trained or expand == 0
-
-    def plan(
+    def _row(
         self,
-        question: str,
-        documents: Sequence[CompressedDocument],
-        ranked: Sequence[RankedChunk],
-        expand: int,
-        max_new_tokens: int,
-    ) -> Plan:
-        """Plan a question: soft tokens, and as many of the ranked chunks as fit, `expand` at most.
+        which: int,
+        index: int,
+        form: str,
+        ratio: float | str,
+        n_soft: int | None,
+        score: float | None,
+    ) -> PlannedChunk:
+        document = self.documents[which]
+        start, end = document.spans[index].tolist()
+        n_positions = int(document.n_tokens_per_chunk[index]) if n_soft is None else n_soft
+        return PlannedChunk(document.name, index, start, end, form, ratio, n_positions, score)
 
-        Args:
-            question: The question.
-            documents: What it is asked about.
-            ranked: Their chunks, the best first.
-            expand: Most chunks that stand as text.
-            max_new_tokens: Room for the answer, in positions.
 
-        Raises:
-            WindowError: The prompt and the answer do not fit the decoder's window, without chunks
-                as text or with a single one.
-        """
-        # First everything that is wanted, then what of it fits.
-        soft = self.reads_soft(expand)
-        notices = [note for document in documents if soft and (note := document.ratio_note)]
-        if documents and not self.config.trained:
-            notices.insert(0, UNTRAINED_LEFT_OUT if expand else UNTRAINED_SOFT)
-        wanted = Plan(tuple(documents), soft, tuple(ranked[:expand]), tuple(notices))
-        if self.window is None:
-            return self.write(question, wanted)
-        plan = self.fit(question, wanted, self.window - max_new_tokens)
-        if (positions := len(plan.ids)) + max_new_tokens > self.window:
-            # Where no soft token stands in the prompt, no ratio could make it shorter.
-            documents = documents if soft else []
-            raise WindowError(
-                too_long(
-                    self.processor, question, documents, positions, max_new_tokens, self.window
-                )
-            )
-        # An untrained pair's prompt without a chunk would hold nothing of the documents.
-        n_wanted, n_left = len(wanted.expanded), len(plan.expanded)
-        if n_wanted and not n_left and not soft:
-            raise WindowError(
-                f"`expand` (={expand}): not one chunk fits the decoder's window of {self.window} "
-                "positions; compress with smaller chunks."
-            )
-        # Nothing is left out in silence.
-        if n_left < n_wanted:
-            notice = (
-                f"{n_wanted - n_left} of {n_wanted} chunks to expand found no room in the "
-                f"decoder's window of {self.window} positions."
-            )
-            plan = replace(plan, notices=(*plan.notices, notice))
-        return plan
-
-    def fit(self, question: str, plan: Plan, positions: int, least: int = 0) -> Plan:
-        """Return the plan with the most of its best chunks that take at most so many positions.
-
-        Args:
-            question: The question.
-            plan: The plan with all chunks that are wanted.
-            positions: Decoder positions that the prompt may take.
-            least: Chunks that stay although they do not fit.
-        """
-        written = self.write(question, plan)
-        # The prompt grows with the chunks: the most of them that fit are found by halving.
-        fewest, most = min(least, len(plan.expanded)), len(plan.expanded)
-        if len(written.ids) <= positions or fewest == most:
-            return written
-        written, most = self.write(question, plan.best(fewest)), most - 1
-        while fewest < most:
-            middle = (fewest + most + 1) // 2
-            tried = self.write(question, plan.best(middle))
-            if len(tried.ids) <= positions:
-                written, fewest = tried, middle
-            else:
-                most = middle - 1
-        return written
-
-    def write(self, question: str, plan: Plan) -> Plan:
-        """Return the plan with the ids of its prompt."""
-        named = [(document.name, document.n_soft) for document in plan.documents]
-        cue = answer_cue(self.processor)
-        parts = prompt_parts(question, named, plan.passages, plan.soft, cue)
-        return replace(plan, ids=self.processor.prompt_ids(parts))
+def _place(chunk: SoftChunk) -> tuple[int, int]:
+    return chunk.document, chunk.chunk
 
 
 def _expanded(documents: Sequence[CompressedDocument], ranked: RankedChunk) -> ExpandedChunk:

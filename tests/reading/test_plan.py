@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2llm.errors import WindowError
-from e2llm.reading.plan import UNTRAINED_LEFT_OUT, UNTRAINED_SOFT, Plan, UntrainedWarning
+from e2llm.reading.plan import Plan
+from e2llm.reading.planner import UNTRAINED_LEFT_OUT, UNTRAINED_SOFT, UntrainedWarning
 from e2llm.reading.prompt import join_neighbours, prompt_parts
 from tests.reading.conftest import TEXT
 
@@ -105,7 +106,8 @@ def test_a_question_longer_than_the_window_is_refused(pair, document):
 
 def test_why_a_ratio_was_not_reached_is_said_with_the_answer(trained_pair):
     document = trained_pair.compress(TEXT, ratio=400)
-    assert document.ratio_note in trained_pair.ask("Who?", document, max_new_tokens=2).notices
+    answer = trained_pair.ask("Who?", document, expand=0, max_new_tokens=2)
+    assert document.ratio_note in answer.notices
 
 
 @settings(deadline=None, max_examples=30)

@@ -142,7 +142,9 @@ class RequestReader:
         # By its words chunks are ranked; there must be some.
         question = tail.strip() or "?"
         document = self._compress(text, question, n_around + len(before))
-        made = self.pair.make_prompt(question, [document], self.expand, n_around + len(before))
+        n_room = n_around + len(before)
+        plan = self.pair.plan(question, [document], self.expand, max_new_tokens=n_room)
+        made = plan.prompt
         passages = join_neighbours([document], [(0, chunk.index) for chunk in made.expanded])
         # Without instruction and question, which the request has of its own.
         _, *shown, _ = prompt_parts("", [(NAME, 0)], passages, soft=False)

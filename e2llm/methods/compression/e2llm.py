@@ -85,7 +85,7 @@ class SoftTokenReading(Method):
     def prompt(self, kept: Any, question: str, max_new_tokens: int) -> Prompt:
         """Return the prompt that `E2LLM.ask` would make."""
         expand = self.pair.config.expand if self.expand is None else self.expand
-        return self.pair.make_prompt(question, [kept], expand, max_new_tokens)
+        return self.pair.plan(question, [kept], expand, max_new_tokens=max_new_tokens).prompt
 
     def positions(self, n_tokens: int) -> int:
         """Predict the soft tokens and the expanded text."""

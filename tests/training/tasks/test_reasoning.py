@@ -7,6 +7,7 @@ import torch
 from e2llm.chunking.chunker import make_spans
 from e2llm.compression.compressor import Compressor
 from e2llm.reading.ranking import RankedChunk
+from e2llm.reading.reader import Reader
 from e2llm.training.collator import Collator
 from e2llm.training.mixture import Batch
 from e2llm.training.tasks import TASKS, Draw
@@ -26,8 +27,8 @@ def test_the_prompt_of_reasoning_is_the_one_that_is_asked_with(trained_pair, pla
     pair = plain if decoder == "plain" else trained_pair
     n_chunks = len(make_spans(QUESTION.context, pair.chunker))
     asked = [
-        pair.make_prompt(
-            QUESTION.question, [pair.compress(QUESTION.context, name, ratio)], 0, 4
+        pair.plan(
+            QUESTION.question, pair.compress(QUESTION.context, name, ratio), 0, max_new_tokens=4
         ).ids
         for name in NAMES
     ]
@@ -56,9 +57,9 @@ def test_the_prompt_of_expanding_is_the_one_that_is_asked_with_when_the_same_chu
             QUESTION.context, *_spans_and_held(pair, answer), QUESTION.question, draw
         )
         ranked = [RankedChunk(0, index, 1.0) for index in chosen]
-        monkeypatch.setattr(pair, "rank", lambda question, own, ranked=ranked: ranked)
+        monkeypatch.setattr(Reader, "rank", lambda self, question, own, ranked=ranked: ranked)
         asked = [
-            pair.make_prompt(QUESTION.question, [document], len(chosen), 4).ids
+            pair.plan(QUESTION.question, document, len(chosen), max_new_tokens=4).ids
             for document in documents.values()
         ]
         assert sample.prompt_ids in asked

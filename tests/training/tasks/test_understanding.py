@@ -35,7 +35,7 @@ def test_half_of_the_restatements_are_requested_in_the_prompt_that_is_asked_with
     n_chunks = len(make_spans(QUESTION.context, trained_pair.chunker))
     documents = [trained_pair.compress(QUESTION.context, name, 4) for name in NAMES]
     asked = {
-        tuple(trained_pair.make_prompt(wording, [document], 0, 4).ids)
+        tuple(trained_pair.plan(wording, [document], 0, max_new_tokens=4).prompt.ids)
         for wording in wordings()
         for document in documents
     }

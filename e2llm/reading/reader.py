@@ -1,0 +1,110 @@
+"""From a question to a plan: documents are checked, their chunks ranked, their forms decided."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from e2llm.checks import check_count, check_text
+from e2llm.compression.compressor import Compressor
+from e2llm.documents.compressed import CompressedDocument
+from e2llm.errors import UserError, WindowError
+from e2llm.reading.budget import Allocator
+from e2llm.reading.plan import Plan
+from e2llm.reading.planner import Planner
+from e2llm.reading.ranking import RankedChunk, rank_chunks
+from e2llm.reading.ratio import too_long
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Plan what the decoder reads for a question.
+
+    Attributes:
+        compressor: Of the pair; it embeds the question, and makes soft tokens at other ratios.
+        planner: Of the pair.
+    """
+
+    compressor: Compressor
+    planner: Planner
+
+    def plan(
+        self,
+        question: str,
+        documents: Sequence[CompressedDocument],
+        expand: int | None,
+        budget: int | None,
+        whole: bool,
+        max_new_tokens: int,
+    ) -> Plan:
+        """Plan a question as `E2LLM.plan` says."""
+        self._check(question, documents)
+        if budget is not None:
+            self._check_budget(budget, max_new_tokens)
+        if whole and expand is not None:
+            raise UserError("`whole` plans by budget: leave `expand` out.")
+        if expand is not None or not documents:
+            expand = check_count("expand", expand or 0, 0, "chunks; 0 reads soft tokens alone")
+            ranked = self.rank(question, documents) if documents and expand else []
+            return self.planner.plan(question, documents, ranked, expand, max_new_tokens, budget)
+        ranked = self.rank(question, documents)
+        allocator = Allocator(self.planner, self.compressor.soften)
+        if budget is None:
+            n_whole = sum(document.n_soft for document in documents) if whole else 0
+            n_around = allocator.around(question)
+            budget = self._default_budget(question, n_around, n_whole, max_new_tokens)
+        return allocator.plan(question, documents, ranked, budget, whole)
+
+    def rank(self, question: str, documents: Sequence[CompressedDocument]) -> list[RankedChunk]:
+        """Return every chunk of the documents with its score, the best to expand first."""
+        return rank_chunks(self.compressor, question, documents)
+
+    def _check(self, question: str, documents: Sequence[CompressedDocument]) -> None:
+        if not check_text("question", question).strip():
+            raise UserError("`question` is blank; ask something.")
+        # Stale soft tokens are never read.
+        for document in documents:
+            document.check_fingerprint(self.compressor.fingerprint)
+            document.check_width(self.compressor.model.d_dec)
+
+    def _check_budget(self, budget: int, max_new_tokens: int) -> None:
+        check_count("budget", budget, 1, "decoder positions")
+        window = self.planner.window
+        if window is not None and budget + max_new_tokens > window:
+            raise WindowError(
+                f"`budget` (={budget}): the decoder's window of {window} positions holds "
+                f"{max(0, window - max_new_tokens)} beside the {max_new_tokens} of the answer; "
+                "lower the budget or `max_new_tokens`."
+            )
+
+    def _default_budget(
+        self, question: str, n_around: int, n_whole: int, max_new_tokens: int
+    ) -> int:
+        """Return the pair's own budget, or more where a long question or the whole takes more.
+
+        As far as the window goes.
+        """
+        own, window = self.planner.config.budget, self.planner.window
+        # Half of it beside the question, and for the whole the names of the documents.
+        wanted = max(own, n_around + n_whole + own // 2)
+        if window is None:
+            return wanted
+        if n_around + max_new_tokens >= window:
+            processor = self.planner.processor
+            raise WindowError(too_long(processor, question, [], n_around, max_new_tokens, window))
+        return min(wanted, window - max_new_tokens)
+
+
+def list_documents(given: Any) -> list[CompressedDocument]:
+    """Return one document, or several, as a list.
+
+    Raises:
+        UserError: Something else is given.
+    """
+    documents = [given] if isinstance(given, CompressedDocument) else given
+    known = isinstance(documents, list | tuple)
+    if not known or not all(isinstance(own, CompressedDocument) for own in documents):
+        raise UserError(
+            "`documents` must be compressed documents (`model.compress(text)`), one or a list of "
+            "them."
+        )
+    return list(documents)
