@@ -6,7 +6,7 @@ The public face; what each verb does lies in `compression`, `reading`, `engines`
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from peft import PeftModel
@@ -25,6 +25,7 @@ from e2llm.model.devices import check_device, check_dtype
 from e2llm.model.digest import fingerprint
 from e2llm.pairs import find_pair
 from e2llm.reading.answer import Answer, Stream, Usage
+from e2llm.reading.conversation import Conversation, Turn, parse_messages
 from e2llm.reading.plan import Plan
 from e2llm.reading.planner import UNTRAINED_SOFT, Planner, UntrainedWarning
 from e2llm.reading.ranking import RankedChunk
@@ -141,14 +142,9 @@ class E2LLM:
         return Compressor(self.base, self.processor, self.fingerprint)
 
     @property
-    def planner(self) -> Planner:
-        """What decides which parts of documents stand in a prompt."""
-        return Planner(self.config, self.processor)
-
-    @property
     def reader(self) -> Reader:
         """What goes from a question to a plan."""
-        return Reader(self.compressor, self.planner)
+        return Reader(self.compressor, Planner(self.config, self.processor))
 
     @property
     def chunker(self) -> Chunker:
@@ -241,6 +237,7 @@ class E2LLM:
         *,
         budget: int | None = None,
         whole: bool = False,
+        turns: Sequence[tuple[str, str]] = (),
         **sampling: Any,
     ) -> Answer:
         """Answer a question about zero, one or many compressed documents.
@@ -256,6 +253,7 @@ class E2LLM:
             budget: Decoder positions that the prompt may take; None the pair's default, or with
                 `expand` the decoder's window.
             whole: Whether the question is about the whole (a summary), which no few chunks answer.
+            turns: Questions asked before about the same documents, with their answers.
             sampling: `max_new_tokens`, `temperature`, `top_p`, `top_k`, `min_p`,
                 `repetition_penalty`, `num_beams`, `seed` (see `Sampling`).
 
@@ -263,24 +261,40 @@ class E2LLM:
             StaleDocumentError: Another model made a document.
             WindowError: The prompt does not fit the decoder's window; the message says what would.
         """
-        wanted = {"budget": budget, "whole": whole, **sampling}
-        return self.stream(question, documents, expand, **wanted).answer
+        planned = {"budget": budget, "whole": whole, "turns": turns}
+        return self.stream(question, documents, expand, **planned, **sampling).answer
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        documents: CompressedDocument | Sequence[CompressedDocument] = (),
+        **options: Any,
+    ) -> Answer:
+        """Answer the last question of a conversation about documents.
+
+        Args:
+            messages: `{"role": "user" | "assistant", "content": text}` in turn.
+            documents: As in `ask`.
+            options: Those of `ask` but `expand` and `turns`.
+        """
+        turns, question = parse_messages(messages)
+        return self.ask(question, documents, turns=turns, **options)
 
     def stream(
         self,
         question: str,
         documents: CompressedDocument | Sequence[CompressedDocument] = (),
         expand: int | None = None,
-        *,
-        budget: int | None = None,
-        whole: bool = False,
-        **sampling: Any,
+        **options: Any,
     ) -> Stream:
         """Answer as `ask` does, piece by piece; the prompt is checked before this returns."""
         start_s = time.perf_counter()
-        options = Sampling.of(**sampling)
-        plan = self.plan(question, documents, expand, budget, whole, options.max_new_tokens)
-        return Stream(self.base, self.engine, plan, options, start_s)
+        names = ("budget", "whole", "turns")
+        planned = {name: options.pop(name) for name in names if name in options}
+        sampling = Sampling.of(**options)
+        n_new = sampling.max_new_tokens
+        plan = self.plan(question, documents, expand, max_new_tokens=n_new, **planned)
+        return Stream(self.base, self.engine, plan, sampling, start_s)
 
     def plan(
         self,
@@ -290,11 +304,12 @@ class E2LLM:
         budget: int | None = None,
         whole: bool = False,
         max_new_tokens: int = Sampling.max_new_tokens,
+        turns: Sequence[tuple[str, str]] = (),
     ) -> Plan:
         """Decide what stands in the prompt of `ask`, without asking.
 
         Args:
-            question, documents, expand, budget, whole: As in `ask`.
+            question, documents, expand, budget, whole, turns: As in `ask`.
             max_new_tokens: Room for the answer, in positions.
 
         Raises:
@@ -304,7 +319,9 @@ class E2LLM:
         if wanted and not self.config.trained and (whole or expand == 0) and not self._warned:
             warnings.warn(UNTRAINED_SOFT, UntrainedWarning, stacklevel=4)
             self._warned = True
-        return self.reader.plan(question, wanted, expand, budget, whole, max_new_tokens)
+        conversation = Conversation(self.reader, wanted)
+        before = [Turn(*turn) for turn in turns]
+        return conversation.plan(before, question, expand, budget, whole, max_new_tokens)
 
     @property
     def base(self) -> E2LLMForCausalLM:
@@ -312,7 +329,7 @@ class E2LLM:
         return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
     def rank(self, question: str, documents: Sequence[CompressedDocument]) -> list[RankedChunk]:
-        """Return every chunk of the documents with its score, the best to expand first."""
+        """Return every chunk of the documents, the best to expand first."""
         return self.reader.rank(question, documents)
 
     def fit_ratio(
@@ -322,30 +339,12 @@ class E2LLM:
         max_new_tokens: int = 256,
         expand: int | None = None,
         chunker: SpanMaker | None = None,
-        ratio: float | str | None = None,
-        n_soft: int = 0,
-        names: Sequence[str] = (),
+        **wanted: Any,
     ) -> float | str:
         """Return the ratio at which texts fit the decoder's window, before anything is read.
 
-        Args:
-            texts: The documents' texts, not compressed yet.
-            question: The question that will be asked, if it is known.
-            max_new_tokens: Room for the answer, in positions.
-            expand: Chunks that will be expanded; room is kept for them, or for as many as leave a
-                ratio that fits.
-            chunker: As in `compress`.
-            ratio: The only ratio wanted; None for the pair's own or, where that is too low, the
-                next of 4, 8, 16, ... or "chunk" that fits.
-            n_soft: Soft tokens of documents that were compressed before and are asked together with
-                these.
-            names: What all the documents are called; their names stand in the prompt.
-
-        Raises:
-            WindowError: The wanted ratio, or every ratio, is too low; the message offers what fits.
-                Or the question alone is too long.
+        The arguments, and what is raised: `reading.ratio.fit_ratio`.
         """
         expand = self.config.expand if expand is None else expand
-        chunker = chunker or self.chunker
-        wanted = (texts, question, max_new_tokens, expand, chunker, ratio, n_soft, names)
-        return fit_ratio(self.config, self.processor, *wanted)
+        own = (texts, question, max_new_tokens, expand, chunker or self.chunker)
+        return fit_ratio(self.config, self.processor, *own, **wanted)

@@ -182,7 +182,8 @@ def _fit_ratio(
         return ratio
     n_soft = sum(item.n_soft for item in items if not isinstance(item, Source))
     names = [item.name for item in items]
-    fitting = pair.fit_ratio(texts, question, max_new_tokens, expand, chunker, ratio, n_soft, names)
+    beside = {"ratio": ratio, "n_soft": n_soft, "names": names}
+    fitting = pair.fit_ratio(texts, question, max_new_tokens, expand, chunker, **beside)
     if fitting != (ratio or pair.config.ratio):
         say(
             f"At the pair's own ratio of {pair.config.ratio} this would not fit the decoder's "

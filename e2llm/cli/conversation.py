@@ -27,6 +27,7 @@ class Conversation:
         asking: How they are asked: the further arguments of `E2LLM.ask`.
         show_plan: Whether each answer's plan is printed.
         said: Notices that were given already.
+        turns: Questions before, with their answers.
     """
 
     pair: "E2LLM"
@@ -35,15 +36,16 @@ class Conversation:
     asking: dict[str, Any]
     show_plan: bool = False
     said: set[str] = field(default_factory=set)
+    turns: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         read = zip(self.documents, self.compress_s, strict=True)
         # What the documents became, which the first summary tells.
         self._lines = [describe(document, seconds) for document, seconds in read]
 
-    def answer(self, question: str) -> None:
-        """Print an answer as it comes, then what it cost and rests on."""
-        stream = self.pair.stream(question, self.documents, **self.asking)
+    def answer(self, question: str) -> "Answer":
+        """Print an answer as it comes, then what it cost and rests on, and return it."""
+        stream = self.pair.stream(question, self.documents, turns=self.turns, **self.asking)
         started = False
         for piece in stream:
             # White space before the first word of an answer is not shown.
@@ -57,6 +59,7 @@ class Conversation:
         _sum_up(self._lines, replace(stream.answer, notices=notices))
         self._lines = []
         self.said.update(notices)
+        return stream.answer
 
     def print_json(self, question: str) -> None:
         """Print an answer, what it cost and what it rests on as one JSON object."""
@@ -67,9 +70,12 @@ class Conversation:
         """Answer what is typed, again and again; a question that fails ends nothing."""
         for question in _questions():
             try:
-                self.answer(question)
+                answer = self.answer(question)
             except UserError as error:
                 say(f"e2llm: {error}")
+                continue
+            if self.asking["expand"] is None:  # else each question stands alone
+                self.turns.append((question, answer.text))
 
 
 def clean(typed: str) -> str:
@@ -78,11 +84,21 @@ def clean(typed: str) -> str:
 
 
 def _sum_up(lines: list[str], answer: "Answer") -> None:
-    places = [
-        f"{chunk.document} {chunk.start}-{chunk.end}"
-        + (f" (page {chunk.page})" if chunk.page else "")
-        for chunk in answer.expanded
-    ]
+    places: list[str] = []
+    last = None
+    for chunk in answer.expanded:
+        page = f" (page {chunk.page})" if chunk.page else ""
+        # Neighbours on one page are one place.
+        if last and (last.document, last.end, last.page) == (
+            chunk.document,
+            chunk.start,
+            chunk.page,
+        ):
+            start = places.pop().removesuffix(page).rpartition("-")[0]
+            places.append(f"{start}-{chunk.end}{page}")
+        else:
+            places.append(f"{chunk.document} {chunk.start}-{chunk.end}{page}")
+        last = chunk
     usage = answer.usage
     parts = [
         *lines,

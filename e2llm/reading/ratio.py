@@ -66,7 +66,7 @@ def fit_ratio(
     max_new_tokens: int,
     expand: int,
     chunker: SpanMaker,
-    ratio: float | str | None,
+    ratio: float | str | None = None,
     n_soft: int = 0,
     names: Sequence[str] = (),
 ) -> float | str:
@@ -74,8 +74,17 @@ def fit_ratio(
 
     Args:
         config, processor: Of the pair.
-        texts, question, max_new_tokens, expand, chunker, ratio, n_soft, names: As in
-            `E2LLM.fit_ratio`, with the pair's own in place of what was left out.
+        texts: The documents' texts, not compressed yet.
+        question: The question that will be asked, if it is known.
+        max_new_tokens: Room for the answer, in positions.
+        expand: Chunks that will be expanded; room is kept for them, or for as many as leave a ratio
+            that fits.
+        chunker: As in `E2LLM.compress`.
+        ratio: The only ratio wanted; None for the pair's own or, where that is too low, the next of
+            4, 8, 16, ... or "chunk" that fits.
+        n_soft: Soft tokens of documents that were compressed before and are asked together with
+            these.
+        names: What all the documents are called; their names stand in the prompt.
 
     Raises:
         WindowError: The wanted ratio, or every ratio, is too low; or the question alone too long.

@@ -87,10 +87,12 @@ def test_a_stored_document_is_asked_by_the_first_digits_of_its_key(pair, town):
 
 
 def test_json_is_one_object_with_answer_places_cost_documents_and_notices(pair, town):
-    result = run("ask", town, "-m", pair, *Q, *FEW, "--json")
+    result = run("ask", town, "-m", pair, *Q, *FEW, "--expand", 2, "--json")
     answered = result.json
-    assert set(answered) == {"answer", "expanded", "usage", "documents", "notices"}
-    assert answered["answer"] == run("ask", town, "-m", pair, *Q, *FEW).stdout.strip()
+    assert set(answered) == {"answer", "expanded", "usage", "plan", "documents", "notices"}
+    assert (
+        answered["answer"] == run("ask", town, "-m", pair, *Q, *FEW, "--expand", 2).stdout.strip()
+    )
     for chunk in answered["expanded"]:
         assert chunk["text"] == TEXT[chunk["start"] : chunk["end"]]
         assert chunk["document"] == "town.txt"
@@ -137,9 +139,11 @@ def test_one_line_sums_up_tokens_soft_tokens_ratio_seconds_and_expanded_places(p
 
 
 def test_an_untrained_pair_says_what_its_answer_rests_on(pair, trained, town):
-    assert "soft tokens are left out" in run("ask", town, "-m", pair, *Q, *FEW).said
+    expanded = run("ask", town, "-m", pair, *Q, *FEW, "--expand", 2)
+    assert "soft tokens are left out" in expanded.said
     assert "carry no meaning yet" in run("ask", town, "-m", pair, *Q, *FEW, "--expand", 0).said
-    assert "untrained" not in run("ask", town, "-m", trained, *Q, *FEW).said
+    for own in (pair, trained):  # all of it stands as text
+        assert "untrained" not in run("ask", town, "-m", own, *Q, *FEW).said
 
 
 def test_the_pair_may_be_named_in_the_environment(pair, town, monkeypatch):

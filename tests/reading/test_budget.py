@@ -28,7 +28,7 @@ def documents(trained_pair):
 
 
 def plan(pair, question, documents, budget, shares=MIXES[0], whole=False):
-    allocator = Allocator(pair.planner, pair.compressor.soften, shares)
+    allocator = Allocator(pair.reader.planner, pair.compressor.soften, shares)
     return allocator.plan(question, documents, pair.rank(question, documents), budget, whole)
 
 

@@ -113,7 +113,7 @@ def test_why_a_ratio_was_not_reached_is_said_with_the_answer(trained_pair):
 @settings(deadline=None, max_examples=30)
 @given(positions=st.integers(60, 700), least=st.integers(0, 3))
 def test_a_plan_holds_the_most_of_the_best_chunks_that_fit(pair, document, positions, least):
-    planner, ranked = pair.planner, tuple(pair.rank("Who?", [document]))
+    planner, ranked = pair.reader.planner, tuple(pair.rank("Who?", [document]))
     plan = planner.fit("Who?", Plan((document,), False, ranked), positions, least)
     n_expanded = len(plan.expanded)
     assert plan.expanded == ranked[:n_expanded]

@@ -47,7 +47,7 @@ class Rag(Method):
         They take no more positions than E2LLM's soft tokens and expanded chunks.
         """
         document, n_soft = kept
-        planner = self.pair.planner
+        planner = self.pair.reader.planner
         ranked = self.pair.rank(question, [document])
         wanted = Plan((document,), soft=False, expanded=tuple(ranked))
         # What E2LLM's expanded chunks take as text, and its soft tokens beside them.
