@@ -22,8 +22,10 @@ from e2llm.methods.bounds.full_text import BaseFullText, FullText
 from e2llm.methods.bounds.no_document import NoDocument
 from e2llm.methods.compression.cepe import Cepe
 from e2llm.methods.compression.e2llm import SoftTokenReading
+from e2llm.methods.compression.flexrag import FlexRag
 from e2llm.methods.compression.focusllm import FocusLlm
 from e2llm.methods.compression.lloco import Lloco
+from e2llm.methods.compression.planned import PlannedReading
 from e2llm.methods.fitting.trainable import TrainableMethod
 from e2llm.methods.position.clex import Clex
 from e2llm.methods.position.continual import Continual
@@ -42,6 +44,10 @@ METHODS: dict[str, Callable[..., Method]] = {
     "e2llm-4": partial(SoftTokenReading, ratio=4, expand=0),
     "e2llm-16": partial(SoftTokenReading, ratio=16, expand=0),
     "e2llm-64": partial(SoftTokenReading, ratio=64, expand=0),
+    "planned": PlannedReading,
+    "top-text": partial(PlannedReading, text=1.0),
+    "uniform": partial(PlannedReading, whole=True),
+    "flexrag": FlexRag,
     "head": partial(Truncation, keeps="head"),
     "tail": partial(Truncation, keeps="tail"),
     "ends": partial(Truncation, keeps="ends"),

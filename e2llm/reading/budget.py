@@ -136,7 +136,8 @@ class Allocator:
         shares = self.shares if reads_soft else Shares()
         totals = self._totals(plan.documents, ranked, free)  # (n_fitting,)
         n_text = int(np.searchsorted(totals, free * shares.text, side="right"))
-        n_text = max(n_text, int(totals[0] <= free))
+        if shares.text and totals[0] <= free:  # one at the least
+            n_text = max(n_text, 1)
         left = free - (int(totals[n_text - 1]) if n_text else 0)
         plan = replace(plan, expanded=tuple(ranked[:n_text]))
         if not reads_soft or shares.text == 1:
