@@ -51,10 +51,12 @@ class Conversation:
             started = started or bool(piece)
             print(piece, end="", flush=True)
         print()
-        notices = tuple(notice for notice in stream.answer.notices if notice not in self.said)
-        _sum_up(self._lines, replace(stream.answer, notices=notices))
+        answer = stream.answer
+        notices = tuple(notice for notice in answer.notices if notice not in self.said)
+        _sum_up(self._lines, replace(answer, notices=notices))
         self._lines = []
-        self.said.update(notices)
+        # What is said of an answer, and not of the documents, is said of each.
+        self.said.update(notices[:-1] if answer.finish_reason == "length" else notices)
 
     def print_json(self, question: str) -> None:
         """Print an answer, what it cost and what it rests on as one JSON object."""
@@ -98,6 +100,7 @@ def _facts(
 ) -> dict:
     return {
         "answer": answer.text,
+        "finish_reason": answer.finish_reason,
         "expanded": [asdict(chunk) for chunk in answer.expanded],
         "usage": asdict(answer.usage),
         "documents": [
