@@ -21,14 +21,12 @@ def test_zero_documents_ask_the_bare_decoder(pair):
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False
     )
     answer = pair.ask("Who approved it?", max_new_tokens=8)
-    assert (
-        answer.text
-        == pair.processor.tokenizer.decode(
-            bare[0, ids.shape[1] :], skip_special_tokens=True
-        ).strip()
-    )
+    expected = pair.processor.tokenizer.decode(bare[0, ids.shape[1] :], skip_special_tokens=True)
+    # Half a character at the cut is left out.
+    assert answer.text == expected.rstrip("\ufffd").strip()
     assert answer.usage.positions == ids.shape[1]
-    assert answer.expanded == answer.notices == ()
+    assert answer.expanded == ()
+    assert answer.notices == ("the answer was cut after 8 tokens (`max_new_tokens`).",)
 
 
 def test_ask_equals_the_transformers_model_on_the_same_prompt(trained_pair):
@@ -39,9 +37,11 @@ def test_ask_equals_the_transformers_model_on_the_same_prompt(trained_pair):
     output = trained_pair.model.generate(
         input_ids=ids, soft_tokens=prompt.soft_tokens[None], **options
     )
+    # Half a character at the cut is left out.
     expected = trained_pair.processor.tokenizer.decode(
         output[0, ids.shape[1] :], skip_special_tokens=True
-    ).strip()
+    )
+    expected = expected.rstrip("\ufffd").strip()
     assert trained_pair.ask("Who?", document, expand=2, max_new_tokens=8).text == expected
 
 

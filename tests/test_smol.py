@@ -4,6 +4,7 @@ import pytest
 
 from e2llm import E2LLM, CompressedDocument
 from e2llm.methods import make_method
+from e2llm.reading.notices import cut_notice
 from e2llm.training.tasks.understanding import wordings
 from examples.python_reference import reference
 
@@ -47,7 +48,7 @@ def test_the_right_chunk_is_among_the_four_that_are_expanded(smol, document):
 def test_the_trained_pair_reads_its_soft_tokens(smol, document):
     answer = smol.ask("What is a coroutine?", document, max_new_tokens=4)
     assert smol.config.trained
-    assert answer.notices == ()
+    assert answer.notices == (cut_notice(4),)
     assert answer.usage.n_soft == document.n_soft
 
 

@@ -201,6 +201,4 @@ def _read(
         document, seconds = reading.compress(item) if isinstance(item, Source) else (item, 0.0)
         documents.append(document)
         compress_s.append(seconds)
-        if document.ratio_note:
-            say(document.ratio_note)
     return documents, compress_s

@@ -76,7 +76,7 @@ def compress(
         document, seconds = reading.compress(source)
         if output is not None:
             _save(document, output)
-        if document.ratio_note:
+        if wanted_ratio is not None and document.ratio_note:
             say(document.ratio_note)
         if as_json:
             print(json.dumps(_facts(document, seconds), ensure_ascii=False))

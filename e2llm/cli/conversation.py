@@ -53,13 +53,15 @@ class Conversation:
             started = started or bool(piece)
             print(piece, end="", flush=True)
         print()
-        notices = tuple(notice for notice in stream.answer.notices if notice not in self.said)
+        answer = stream.answer
+        notices = tuple(notice for notice in answer.notices if notice not in self.said)
         if self.show_plan:
-            say(str(stream.answer.plan))
-        _sum_up(self._lines, replace(stream.answer, notices=notices))
+            say(str(answer.plan))
+        _sum_up(self._lines, replace(answer, notices=notices))
         self._lines = []
-        self.said.update(notices)
-        return stream.answer
+        # What is said of an answer, and not of the documents, is said of each.
+        self.said.update(notices[:-1] if answer.finish_reason == "length" else notices)
+        return answer
 
     def print_json(self, question: str) -> None:
         """Print an answer, what it cost and what it rests on as one JSON object."""
@@ -116,6 +118,7 @@ def _facts(
 ) -> dict:
     return {
         "answer": answer.text,
+        "finish_reason": answer.finish_reason,
         "expanded": [asdict(chunk) for chunk in answer.expanded],
         "usage": asdict(answer.usage),
         "plan": [] if answer.plan is None else [row._asdict() for row in answer.plan.chunks],

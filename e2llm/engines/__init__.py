@@ -84,10 +84,14 @@ class Generation:
     Attributes:
         n_tokens: Tokens written.
         n_reused: Prompt positions found in the cache of the prompt before.
+        finish_reason: Why it ended: "stop" where the decoder ended it, "length" where it was cut at
+            `max_new_tokens`, "cancelled" where its reader left; None before that, and where the
+            decoder failed.
     """
 
     n_tokens: int = 0
     n_reused: int = 0
+    finish_reason: str | None = None
 
 
 class Engine(Protocol):
@@ -97,6 +101,8 @@ class Engine(Protocol):
         self, inputs_embeds: Tensor, sampling: Sampling, generation: Generation
     ) -> Iterator[str]:
         """Yield the answer to a prompt piece by piece, and keep `generation` up to date.
+
+        Half a character, of which the cut took the rest, is not yielded.
 
         Args:
             inputs_embeds: The prompt, (seq, d_dec).

@@ -7,7 +7,7 @@ the filled cache.
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from queue import Queue
 from typing import Any
@@ -62,11 +62,15 @@ class TransformersEngine:
     ) -> Iterator[str]:
         """Yield the answer piece by piece.
 
-        Closing the iterator, or an interrupt, stops the decoder within a layer.
+        Closing the iterator, or an interrupt, stops the decoder within a layer. Where the answer
+        was cut at `max_new_tokens`, replacement characters (U+FFFD) at its end are not yielded:
+        they stand for bytes of a character whose others are missing (or, hardly ever, are what the
+        decoder wrote).
         """
         inputs_embeds = inputs_embeds.to(self.decoder.device)
         stop = _Stop()
-        streamer = _Streamer(self.tokenizer, generation)
+        ends = _end_ids(self.decoder)
+        streamer = _Streamer(self.tokenizer, generation, sampling.max_new_tokens, ends)
 
         def run() -> None:
             try:
@@ -79,11 +83,17 @@ class TransformersEngine:
 
         worker = threading.Thread(target=run, daemon=True)
         worker.start()
+        left = False
         try:
             yield from _pieces(streamer.text_queue)
+        except (GeneratorExit, KeyboardInterrupt):
+            left = True
+            raise
         finally:
             stop.wanted = True
             worker.join()
+            if left:  # whatever the decoder has made of it meanwhile
+                generation.finish_reason = "cancelled"
 
     def _generate(
         self,
@@ -191,17 +201,42 @@ class _Stop(StoppingCriteria):
 
 
 class _Streamer(TextIteratorStreamer):
-    """Count the tokens that pass."""
+    """Count the tokens that pass, and tell why they end.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, generation: Generation) -> None:
+    Args:
+        tokenizer: Of the decoder.
+        generation: What is told of them.
+        most: Tokens at which an answer is cut.
+        end_ids: Ids that end an answer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        generation: Generation,
+        most: int,
+        end_ids: Collection[int],
+    ) -> None:
         super().__init__(tokenizer, skip_special_tokens=True)
         self.generation = generation
+        self.most = most
+        self.end_ids = end_ids
+        self.ended = False
 
     def put(self, value: Tensor) -> None:
         """Take the next token; at the start of `generate` the prompt's ids, here none."""
         if value.numel():
             self.generation.n_tokens += value.numel()
+            self.ended = self.ended or any(own in self.end_ids for own in value.flatten().tolist())
             super().put(value)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Hand a piece to the reader; the last one of a cut answer without half a character."""
+        if stream_end:
+            cut = not self.ended and self.generation.n_tokens >= self.most
+            self.generation.finish_reason = "length" if cut else "stop"
+            text = text.rstrip("\ufffd") if cut else text
+        super().on_finalized_text(text, stream_end)
 
 
 @contextmanager
@@ -235,6 +270,14 @@ def _plain_rows(decoder: PreTrainedModel) -> Iterator[None]:
         leave()
         for hook in hooks:
             hook.remove()
+
+
+def _end_ids(decoder: PreTrainedModel) -> set[int]:
+    """Return the ids that end an answer."""
+    given = decoder.generation_config.eos_token_id
+    return {
+        own for own in (given if isinstance(given, list | tuple) else [given]) if own is not None
+    }
 
 
 def _pieces(queue: "Queue[Any]") -> Iterator[str]:

@@ -28,6 +28,7 @@ from e2llm.model.operations import (
 )
 from e2llm.pair import E2LLM
 from e2llm.reading.prompt import Passage, Prompt, answer_cue, answer_text, prompt_parts
+from e2llm.reading.rendering import Render, render
 
 NAME = "document"
 # Positions that a prompt takes beside the document and the answer, when they must be predicted:
@@ -261,17 +262,29 @@ class Method(ABC):
                 return self.decoder.get_input_embeddings()(ids)[0]
             return self.pair.base.embed(ids, prompt.soft_tokens[None])[0]
 
-    def text_prompt(self, passages: list[Passage], question: str, max_new_tokens: int) -> Prompt:
+    def text_prompt(
+        self,
+        passages: list[Passage],
+        question: str,
+        max_new_tokens: int,
+        render: Render = render,
+    ) -> Prompt:
         """Return the prompt that holds passages of the document as text.
 
         Without any, it is the question alone.
+
+        Args:
+            passages: What stands as text.
+            question: The question.
+            max_new_tokens: Room for the answer, in positions.
+            render: As in `prompt_parts`; every method reads text that is rendered once.
 
         Raises:
             WindowError: It does not fit the decoder's window.
         """
         documents = [(NAME, 0)] if passages else []
         cue = answer_cue(self.pair.processor)
-        parts = prompt_parts(question, documents, passages, soft=False, cue=cue)
+        parts = prompt_parts(question, documents, passages, soft=False, cue=cue, render=render)
         ids = self.pair.processor.prompt_ids(parts)
         check_window(len(ids) + max_new_tokens, self.window)
         return Prompt(ids)

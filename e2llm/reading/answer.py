@@ -1,5 +1,6 @@
 """What comes back: the answer piece by piece, the chunks that it rests on, and what it cost."""
 
+import inspect
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from e2llm.engines import Engine, Generation, Sampling
 from e2llm.errors import UserError
 from e2llm.model import E2LLMForCausalLM
 from e2llm.model.modeling import evaluating
+from e2llm.reading.notices import cut_notice
 from e2llm.reading.plan import Plan
 from e2llm.reading.prompt import ExpandedChunk
 
@@ -45,7 +47,10 @@ class Answer:
         text: The answer.
         expanded: Chunks that stood in the prompt as text, in the order of the documents.
         usage: Positions and seconds.
-        notices: What the reader should know: soft tokens left out, chunks that found no room.
+        notices: What the reader should know: soft tokens left out, chunks that found no room, and
+            last, that the answer was cut.
+        finish_reason: Why it ends: "stop" where the decoder ended it, "length" where it was cut at
+            `max_new_tokens`, "cancelled" where its stream was closed.
         plan: In which form each chunk stood in the prompt; it prints as a table.
     """
 
@@ -53,13 +58,15 @@ class Answer:
     expanded: tuple[ExpandedChunk, ...]
     usage: Usage
     notices: tuple[str, ...] = ()
+    finish_reason: str = "stop"
     plan: Plan | None = field(default=None, repr=False, compare=False)
 
 
 class Stream:
     """The pieces of an answer as the decoder writes them.
 
-    `answer` is complete once they have ended.
+    `text` is what has been written so far. Once they have ended, or the stream was closed,
+    `finish_reason` says why and `answer` is complete.
 
     Args:
         model: The pair's model, without PEFT's wrapper.
@@ -79,7 +86,9 @@ class Stream:
     ) -> None:
         # Ranking and planning are done by now; the decoder has not begun.
         self._rank_s = time.perf_counter() - start_s
-        self._pieces = self._write(model, engine, plan, sampling, start_s)
+        self._start_s, self._first_s, self._text = start_s, 0.0, ""
+        self._plan, self._prompt, self._generation = plan, plan.prompt, Generation()
+        self._pieces = self._write(model, engine, sampling)
         self._answer: Answer | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -89,8 +98,21 @@ class Stream:
         return next(self._pieces)
 
     def close(self) -> None:
-        """Stop the decoder; what it has not written is lost."""
+        """Stop the decoder; what it has written is the answer, and what it has not is lost."""
+        begun = inspect.getgeneratorstate(self._pieces) != inspect.GEN_CREATED
         self._pieces.close()
+        if not begun:
+            self._end("cancelled")
+
+    @property
+    def text(self) -> str:
+        """What has been written so far."""
+        return self._text
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended, as in `Answer`; None while it is written, or where it failed."""
+        return None if self._answer is None else self._answer.finish_reason
 
     @property
     def answer(self) -> Answer:
@@ -102,33 +124,38 @@ class Stream:
         return self._answer
 
     def _write(
-        self,
-        model: E2LLMForCausalLM,
-        engine: Engine,
-        plan: Plan,
-        sampling: Sampling,
-        start_s: float,
+        self, model: E2LLMForCausalLM, engine: Engine, sampling: Sampling
     ) -> Generator[str, None, None]:
-        prompt = plan.prompt
-        soft, generation = prompt.soft_tokens, Generation()
+        soft = self._prompt.soft_tokens
         with torch.inference_mode():
-            ids = torch.tensor([prompt.ids], device=model.decoder.device)  # (1, seq)
+            ids = torch.tensor([self._prompt.ids], device=model.decoder.device)  # (1, seq)
             embeddings = model.embed(ids, None if soft is None else soft[None])[0]  # (seq, d_dec)
-        text, first_s = [], 0.0
-        with evaluating(model):
-            # The first piece ends the wait that people feel; it may hold several tokens.
-            for piece in engine.stream(embeddings, sampling, generation):
-                first_s = first_s or time.perf_counter() - start_s
-                text.append(piece)
-                yield piece
-        total_s = time.perf_counter() - start_s
+        try:
+            with evaluating(model):
+                # The first piece ends the wait that people feel; it may hold several tokens.
+                for piece in engine.stream(embeddings, sampling, self._generation):
+                    self._first_s = self._first_s or time.perf_counter() - self._start_s
+                    self._text += piece
+                    yield piece
+        except (GeneratorExit, KeyboardInterrupt):
+            self._end("cancelled")
+            raise
+        self._end(self._generation.finish_reason or "stop")
+
+    def _end(self, reason: str) -> None:
+        prompt, generation = self._prompt, self._generation
+        total_s = time.perf_counter() - self._start_s
         usage = Usage(
             positions=len(prompt.ids),
-            n_soft=0 if soft is None else len(soft),
+            n_soft=0 if prompt.soft_tokens is None else len(prompt.soft_tokens),
             n_reused=generation.n_reused,
             n_answer_tokens=generation.n_tokens,
             rank_s=self._rank_s,
-            first_token_s=first_s or total_s,
+            first_token_s=self._first_s or total_s,
             total_s=total_s,
         )
-        self._answer = Answer("".join(text).strip(), prompt.expanded, usage, prompt.notices, plan)
+        notices = prompt.notices
+        if reason == "length":
+            notices = (*notices, cut_notice(generation.n_tokens))
+        answer = (self._text.strip(), prompt.expanded, usage, notices, reason, self._plan)
+        self._answer = Answer(*answer)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import WindowError
 from e2llm.model import E2LLMConfig, E2LLMProcessor
+from e2llm.reading.notices import ratio_notices
 from e2llm.reading.plan import Plan
 from e2llm.reading.prompt import answer_cue, prompt_parts
 from e2llm.reading.ranking import RankedChunk
@@ -72,7 +73,7 @@ class Planner:
         """
         # First everything that is wanted, then what of it fits.
         soft = self.reads_soft(expand)
-        notices = [note for document in documents if soft and (note := document.ratio_note)]
+        notices = ratio_notices(documents, self.config.ratio) if soft else []
         if documents and not self.config.trained:
             notices.insert(0, UNTRAINED_LEFT_OUT if expand else UNTRAINED_SOFT)
         chosen, notes = tuple(ranked[:expand]), tuple(notices)

@@ -13,6 +13,7 @@ from torch import Tensor
 from e2llm.chunking.chunker import Span
 from e2llm.documents.compressed import CompressedDocument, pages_between
 from e2llm.model.processing import E2LLMProcessor, SoftTokens
+from e2llm.reading.rendering import Render, render
 
 INSTRUCTION = "Answer the question from the documents below."
 # What the decoder sees in place of soft tokens that carry no meaning yet.
@@ -121,6 +122,7 @@ def prompt_parts(
     passages: Sequence[Passage] = (),
     soft: bool = True,
     cue: str = "",
+    render: Render = render,
 ) -> list[str | SoftTokens]:
     """Return the user's turn as text and soft tokens; a question without documents stands alone.
 
@@ -131,6 +133,7 @@ def prompt_parts(
         passages: Expanded chunks.
         soft: Whether the documents' soft tokens are in the prompt.
         cue: What comes after the question, for a decoder without a chat template.
+        render: What turns the exact text of a passage into the text that is read.
     """
     if not documents:
         return [question]
@@ -141,7 +144,8 @@ def prompt_parts(
         for name, n_soft in documents:
             parts += [f"\nDocument {name}:\n", SoftTokens(n_soft), "\n"]
     for passage in passages:
-        parts.append(f"\nFrom {passage.document} ({passage.place}):\n{passage.text.strip()}\n")
+        text = render(passage.text).strip()
+        parts.append(f"\nFrom {passage.document} ({passage.place}):\n{text}\n")
     parts.append("\n" + later_question(question, cue))
     return parts
 

@@ -47,7 +47,8 @@ def test_several_files_are_asked_at_once_in_the_order_given(pair, town, tmp_path
 
 def test_a_question_without_a_document_asks_the_decoder_alone(pair):
     answered = run("ask", "-m", pair, *Q, *FEW, "--json").json
-    assert answered["documents"] == answered["expanded"] == answered["notices"] == []
+    assert answered["documents"] == answered["expanded"] == []
+    assert answered["notices"] == ["the answer was cut after 4 tokens (`max_new_tokens`)."]
     assert answered["usage"]["n_answer_tokens"] > 0
 
 
@@ -89,7 +90,10 @@ def test_a_stored_document_is_asked_by_the_first_digits_of_its_key(pair, town):
 def test_json_is_one_object_with_answer_places_cost_documents_and_notices(pair, town):
     result = run("ask", town, "-m", pair, *Q, *FEW, "--expand", 2, "--json")
     answered = result.json
-    assert set(answered) == {"answer", "expanded", "usage", "plan", "documents", "notices"}
+    assert set(answered) == {
+        *("answer", "finish_reason", "expanded", "usage", "plan", "documents", "notices")
+    }
+    assert answered["finish_reason"] == "length"
     assert (
         answered["answer"] == run("ask", town, "-m", pair, *Q, *FEW, "--expand", 2).stdout.strip()
     )
@@ -133,6 +137,20 @@ def test_one_line_sums_up_tokens_soft_tokens_ratio_seconds_and_expanded_places(p
         r"expanded two\.pdf 0-24 \(page 1\), two\.pdf 24-53 \(page 2\)\]",
         line,
     )
+
+
+def test_the_ratio_is_noted_once_and_only_where_one_was_asked_for(trained, tmp_path):
+    notes = [write(tmp_path / f"{n}.txt", f"Note {n} is short.") for n in range(4)]
+    asked = ("ask", *notes, "-m", trained, *Q, *FEW, "--no-store", "--expand", 0)
+    assert "text tokens per soft token" not in run(*asked).said
+    said = run(*asked, "--ratio", 50).said
+    assert said.count("asked for 50 text tokens per soft token") == 1
+    assert "4 of 4 documents (0.txt, 1.txt, 2.txt and 1 more)" in said
+
+
+def test_every_answer_that_was_cut_says_so(pair, town):
+    said = run("ask", town, "-m", pair, *FEW, stdin="Who approved it?\nWhat was built?\n").said
+    assert said.count("the answer was cut after 4 tokens") == 2
 
 
 # Untrained and unknown pairs, and sampling

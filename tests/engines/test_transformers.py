@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -99,6 +100,65 @@ def test_an_error_in_the_decoder_is_raised_to_the_reader_and_leaves_no_cache(pai
     finally:
         hook.remove()
     assert answer(engine, prompts[0]) == expected
+
+
+@contextmanager
+def writing(pair, ids):
+    """Let a decoder write these tokens and then end, whatever it reads."""
+    left, end = iter(ids), pair.processor.tokenizer.eos_token_id
+
+    def force(module, args, logits):
+        forced = torch.full_like(logits, -1e4)
+        forced[..., next(left, end)] = 1e4
+        return forced
+
+    hook = pair.model.decoder.get_output_embeddings().register_forward_hook(force)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+@pytest.mark.parametrize(("n_tokens", "reason"), [(2, "length"), (3, "stop"), (9, "stop")])
+def test_why_an_answer_ends_is_told(pair, engine, prompts, num_beams, n_tokens, reason):
+    ids = pair.processor.text_ids("ab")[:2]
+    generation, sampling = Generation(), Sampling(n_tokens, num_beams=num_beams)
+    with writing(pair, ids):
+        list(engine.stream(prompts[0], sampling, generation))
+    assert generation.finish_reason == reason
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_half_a_character_at_the_cut_is_not_written(pair, engine, prompts, num_beams):
+    ids = pair.processor.text_ids("so é🙂")
+    for n_tokens in range(1, len(ids)):
+        with writing(pair, ids):
+            sampling = Sampling(n_tokens, num_beams=num_beams)
+            text = "".join(engine.stream(prompts[0], sampling, Generation()))
+        assert "so é🙂".startswith(text)
+        assert "\ufffd" not in text
+
+
+def test_a_sign_for_broken_bytes_that_stands_before_the_cut_stays(pair, engine, prompts):
+    ids = [pair.processor.text_ids("é")[0], *pair.processor.text_ids("a b")]
+    with writing(pair, ids):
+        text = "".join(engine.stream(prompts[0], Sampling(len(ids)), Generation()))
+    assert text == "\ufffda b"
+
+
+def test_a_stream_that_is_closed_is_cancelled_and_one_that_fails_has_no_reason(
+    pair, engine, prompts
+):
+    generation = Generation()
+    stream = engine.stream(prompts[0], Sampling(100), generation)
+    next(stream)
+    stream.close()
+    assert generation.finish_reason == "cancelled"
+    generation = Generation()
+    with pytest.raises(RuntimeError, match="size"):
+        list(engine.stream(prompts[0][:, :5], Sampling(100), generation))  # of another width
+    assert generation.finish_reason is None
 
 
 def test_special_tokens_are_not_written(pair, engine, prompts):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from e2llm.errors import UserError
 from tests import tiny
 from tests.reading.conftest import TEXT
 
@@ -69,6 +70,50 @@ def test_an_abandoned_stream_stops_the_decoder_and_the_next_answer_is_right(pair
     assert pair.ask("Who?", document, max_new_tokens=8).text == expected
 
 
+def test_an_answer_that_was_cut_says_so(pair, document):
+    answer = pair.ask("Who?", document, max_new_tokens=3)
+    assert answer.finish_reason == "length"
+    assert answer.notices[-1] == "the answer was cut after 3 tokens (`max_new_tokens`)."
+
+
+def test_an_answer_that_ends_says_nothing(make_pair, document):
+    pair = make_pair()
+    end = pair.processor.tokenizer.eos_token_id
+
+    def force(module, args, logits):
+        logits[..., end] = 1e4
+
+    pair.model.decoder.get_output_embeddings().register_forward_hook(force)
+    answer = pair.ask("Who?", max_new_tokens=3)
+    assert (answer.finish_reason, answer.notices) == ("stop", ())
+
+
+def test_a_closed_stream_has_what_was_written_and_says_that_it_was_cancelled(pair, document):
+    stream = pair.stream("Who?", document, max_new_tokens=200)
+    assert (stream.text, stream.finish_reason) == ("", None)
+    written = next(stream)
+    assert (stream.text, stream.finish_reason) == (written, None)
+    stream.close()
+    assert (stream.text, stream.finish_reason) == (written, "cancelled")
+    assert stream.answer.text == written.strip()
+    assert stream.answer.usage.n_answer_tokens > 0
+
+
+def test_a_stream_that_was_closed_before_it_began_has_an_empty_answer(pair, document):
+    stream = pair.stream("Who?", document)
+    stream.close()
+    assert (stream.answer.text, stream.finish_reason) == ("", "cancelled")
+    assert list(stream) == []
+
+
+def test_closing_a_stream_that_has_ended_changes_nothing(pair, document):
+    stream = pair.stream("Who?", document, max_new_tokens=3)
+    answer = stream.answer
+    stream.close()
+    assert stream.answer == answer
+    assert stream.finish_reason == "length"
+
+
 def test_an_error_inside_the_decoder_reaches_the_caller(make_pair, document):
     pair = make_pair()
 
@@ -76,5 +121,10 @@ def test_an_error_inside_the_decoder_reaches_the_caller(make_pair, document):
         raise RuntimeError("the decoder broke")
 
     pair.model.decoder.register_forward_pre_hook(fail)
+    stream = pair.stream("Who?", pair.compress(TEXT), max_new_tokens=4)
     with pytest.raises(RuntimeError, match="the decoder broke"):
-        pair.ask("Who?", pair.compress(TEXT), max_new_tokens=4)
+        next(stream)
+    stream.close()
+    assert stream.finish_reason is None
+    with pytest.raises(UserError, match="ended before the answer was complete"):
+        _ = stream.answer

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from e2llm.errors import WindowError
+from e2llm.reading.notices import cut_notice
 from e2llm.reading.plan import Plan
 from e2llm.reading.planner import UNTRAINED_LEFT_OUT, UNTRAINED_SOFT, UntrainedWarning
 from e2llm.reading.prompt import join_neighbours, prompt_parts
@@ -60,7 +61,7 @@ def test_many_chunks_to_expand_are_cut_to_the_window_in_few_tries(make_pair):
 
 def test_an_untrained_pair_leaves_its_soft_tokens_out_where_it_expands(pair, document):
     answer = pair.ask("Who?", document, expand=2, max_new_tokens=2)
-    assert answer.notices == (UNTRAINED_LEFT_OUT,)
+    assert answer.notices == (UNTRAINED_LEFT_OUT, cut_notice(2))
     assert answer.usage.n_soft == 0
 
 
@@ -70,7 +71,7 @@ def test_an_untrained_pair_without_expansion_warns_once(make_pair, document):
         answers = [pair.ask("Who?", document, expand=0, max_new_tokens=2) for _ in range(3)]
     assert len(seen) == 1
     assert all(
-        answer.notices == (UNTRAINED_SOFT,) and answer.usage.n_soft == document.n_soft
+        answer.notices == (UNTRAINED_SOFT, cut_notice(2)) and answer.usage.n_soft == document.n_soft
         for answer in answers
     )
 
@@ -79,7 +80,7 @@ def test_a_trained_pair_keeps_its_soft_tokens_beside_expanded_chunks_and_says_no
     document = trained_pair.compress(TEXT)
     answer = trained_pair.ask("Who?", document, expand=2, max_new_tokens=2)
     assert answer.usage.n_soft == document.n_soft
-    assert answer.notices == ()
+    assert answer.notices == (cut_notice(2),)
 
 
 def test_what_does_not_fit_the_window_is_refused_with_a_ratio_that_fits(trained_pair):

@@ -28,6 +28,7 @@ from e2llm.model.operations import decoder_flops
 from e2llm.model.versions import cache_argument
 from e2llm.pair import E2LLM
 from e2llm.reading.prompt import Passage
+from e2llm.reading.rendering import raw, render
 
 # The package keeps chunks until they exceed the target by this much (its `context_budget`).
 _SLACK = 100
@@ -61,8 +62,9 @@ class LongLlmLingua(Method):
             )
 
     def keep(self, text: str) -> tuple[list[str], int]:
-        """Cut the text into E2LLM's chunks, and count the positions that it would use."""
-        chunks = [text[start:end].strip() for start, end in make_spans(text, self.chunker)]
+        """Cut the text into E2LLM's chunks, rendered, and count the positions that it would use."""
+        spans = make_spans(text, self.chunker)
+        chunks = [render(text[start:end]).strip() for start, end in spans]
         n_allowed = budget(self.pair, text, self.ratio, self.expand)
         return [chunk for chunk in chunks if chunk], n_allowed
 
@@ -82,7 +84,8 @@ class LongLlmLingua(Method):
         if sum(n_tokens[1:]) > n_allowed:
             chunks = [self._compressed(chunks, question, max(1, n_allowed))]
         text = "\n\n".join(chunks)
-        return self.text_prompt([Passage(NAME, text, 0, len(text), None)], question, max_new_tokens)
+        whole = [Passage(NAME, text, 0, len(text), None)]
+        return self.text_prompt(whole, question, max_new_tokens, render=raw)
 
     def positions(self, n_tokens: int) -> int:
         """Predict E2LLM's positions."""

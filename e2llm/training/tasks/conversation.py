@@ -1,4 +1,10 @@
-"""A sample as a conversation: the prompt of `E2LLM.ask` and its answers."""
+"""A sample as a conversation: the prompt of `E2LLM.ask` and its answers.
+
+Half of the samples show their passages as they read, half as they were wrapped, so that a decoder
+that learns from them minds neither.
+"""
+
+from functools import partial
 
 from e2llm.chunking.chunker import Span
 from e2llm.reading.prompt import (
@@ -9,10 +15,13 @@ from e2llm.reading.prompt import (
     later_question,
     prompt_parts,
 )
+from e2llm.reading.rendering import raw, render
 from e2llm.training.tasks.base import Draw, Sample, answer_ids, one_of, prepare
 
 # What a document is called in a prompt.
 NAMES = ("document", "report", "notes", "text", "page", "file", "article", "paper")
+# How often passages are rendered.
+RENDERED = 0.5
 
 
 def ask(
@@ -42,12 +51,11 @@ def ask(
         Passage(called, text[start:end], start, end, None)
         for start, end in join_spans(spans, expanded)
     ]
+    form = partial(prompt_parts, cue=cue, render=render if draw.rng.random() < RENDERED else raw)
     # The document's soft tokens may have what the rest of the prompt leaves.
-    around = len(processor.prompt_ids(prompt_parts(question, [(called, 0)], passages, cue=cue)))
+    around = len(processor.prompt_ids(form(question, [(called, 0)], passages)))
     compressed = prepare(text, spans, draw, max(1, draw.max_positions - around))
-    prompt = processor.prompt_ids(
-        prompt_parts(question, [(called, compressed.n_soft)], passages, cue=cue)
-    )
+    prompt = processor.prompt_ids(form(question, [(called, compressed.n_soft)], passages))
     sample = Sample(
         name,
         compressed.rows,
@@ -69,7 +77,5 @@ def ask(
         sample.turns.append(turn)
     if taught:
         whole = [Passage(called, text, 0, len(text), None)]
-        sample.teacher_ids = processor.prompt_ids(
-            prompt_parts(question, [(called, 0)], whole, soft=False, cue=cue)
-        )
+        sample.teacher_ids = processor.prompt_ids(form(question, [(called, 0)], whole, soft=False))
     return sample

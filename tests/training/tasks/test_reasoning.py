@@ -1,5 +1,8 @@
 """Reasoning and expanding: the prompt that is asked with, the answer, the chunks as text."""
 
+import textwrap
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +119,15 @@ def test_soft_tokens_of_a_sample_are_those_that_a_compressed_document_holds(trai
         atol=1e-3,
         rtol=1e-2,
     )
+
+
+def test_half_of_the_samples_show_text_as_it_was_wrapped_and_half_as_it_reads(trained_pair):
+    wrapped = textwrap.fill(QUESTION.context, 60)
+    record = replace(QUESTION, context=wrapped)
+    samples = [make("expanding", record, trained_pair, seed, n_chunks=2) for seed in range(60)]
+    shown = [text_of(trained_pair, sample.prompt_ids).split("):\n")[1] for sample in samples]
+    # A passage ends before a blank line, whatever its form.
+    joined = sum("\n" not in text.split("\n\n")[0].strip() for text in shown)
+    assert 15 <= joined <= 45
+    again = [make("expanding", record, trained_pair, seed, n_chunks=2) for seed in range(60)]
+    assert [sample.prompt_ids for sample in samples] == [sample.prompt_ids for sample in again]
