@@ -7,9 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from peft import PeftModel
+from typing import TYPE_CHECKING, Any
 
 from e2llm.checks import check_count, check_text
 from e2llm.chunking.chunker import Chunker, SpanMaker
@@ -30,6 +28,9 @@ from e2llm.reading.plan import UNTRAINED_SOFT, Planner, UntrainedWarning
 from e2llm.reading.prompt import Prompt
 from e2llm.reading.ranking import RankedChunk, rank_chunks
 from e2llm.reading.ratio import fit_ratio
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 __all__ = ["E2LLM", "Answer", "Stream", "UntrainedWarning", "Usage"]
 
@@ -52,7 +53,7 @@ class E2LLM:
 
     def __init__(
         self,
-        model: E2LLMForCausalLM | PeftModel,
+        model: "E2LLMForCausalLM | PeftModel",
         processor: E2LLMProcessor,
         name: str = "",
         engine: Engine | None = None,
@@ -270,7 +271,8 @@ class E2LLM:
     @property
     def base(self) -> E2LLMForCausalLM:
         """The model without PEFT's wrapper."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        model = self.model
+        return model if isinstance(model, E2LLMForCausalLM) else model.get_base_model()
 
     def make_prompt(
         self,

@@ -16,7 +16,7 @@ from e2llm.cli.documents import (
     parse_chunker,
     parse_ratio,
 )
-from e2llm.cli.loading import load_model, open_library
+from e2llm.cli.loading import load_model, open_library, uncollected
 from e2llm.cli.terminal import say
 from e2llm.documents import formats
 from e2llm.documents.reading import Source
@@ -102,7 +102,8 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question about documents of any length."""
-    from e2llm import Sampling
+    with uncollected():
+        from e2llm import Sampling
 
     files = files or []
     _check(files, question, expand, as_json)

@@ -10,7 +10,7 @@ import typer
 
 from e2llm.cli import options
 from e2llm.cli.documents import SUFFIX, Reading, describe, parse_chunker, parse_ratio
-from e2llm.cli.loading import load_model, open_library
+from e2llm.cli.loading import load_model, open_library, uncollected
 from e2llm.cli.terminal import say
 from e2llm.documents import formats
 from e2llm.documents.reading import read
@@ -59,7 +59,8 @@ def compress(
     """Compress documents once, to be asked many times; of a text that has grown, only the new tail
     is read.
     """
-    from e2llm.documents.library import check_name
+    with uncollected():
+        from e2llm.documents.library import check_name
 
     _check(files, output, name)
     wanted_ratio = parse_ratio(ratio)
