@@ -10,13 +10,13 @@ from e2llm.cli import options
 from e2llm.cli.conversation import Conversation, clean
 from e2llm.cli.documents import (
     STDIN,
-    Reading,
     gather,
     load_found,
     parse_chunker,
     parse_ratio,
 )
 from e2llm.cli.loading import load_model, open_library, uncollected
+from e2llm.cli.reading import Reading
 from e2llm.cli.terminal import say
 from e2llm.documents import formats
 from e2llm.documents.reading import Source
@@ -183,9 +183,10 @@ def _read(
     reading: Reading, items: Sequence["Source | CompressedDocument"]
 ) -> tuple[list["CompressedDocument"], list[float]]:
     """Return the documents and the seconds that each took to read; 0 where it was read before."""
+    made = reading.compress([item for item in items if isinstance(item, Source)])
     documents, compress_s = [], []
     for item in items:
-        document, seconds = reading.compress(item) if isinstance(item, Source) else (item, 0.0)
+        document, seconds = next(made) if isinstance(item, Source) else (item, 0.0)
         documents.append(document)
         compress_s.append(seconds)
         if document.ratio_note:
