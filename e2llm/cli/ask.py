@@ -11,13 +11,13 @@ from e2llm.cli import options
 from e2llm.cli.conversation import Conversation, clean
 from e2llm.cli.documents import (
     STDIN,
-    Reading,
     gather,
     load_found,
     parse_chunker,
     parse_ratio,
 )
-from e2llm.cli.loading import load_model, open_library
+from e2llm.cli.loading import load_model, open_library, uncollected
+from e2llm.cli.reading import Reading
 from e2llm.cli.terminal import say
 from e2llm.documents import formats
 from e2llm.documents.reading import Source
@@ -109,7 +109,8 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question about documents of any length."""
-    from e2llm import Sampling
+    with uncollected():
+        from e2llm import Sampling
 
     files = files or []
     _check(files, question, expand, whole, as_json)
@@ -196,9 +197,10 @@ def _read(
     reading: Reading, items: Sequence["Source | CompressedDocument"]
 ) -> tuple[list["CompressedDocument"], list[float]]:
     """Return the documents and the seconds that each took to read; 0 where it was read before."""
+    made = reading.compress([item for item in items if isinstance(item, Source)])
     documents, compress_s = [], []
     for item in items:
-        document, seconds = reading.compress(item) if isinstance(item, Source) else (item, 0.0)
+        document, seconds = next(made) if isinstance(item, Source) else (item, 0.0)
         documents.append(document)
         compress_s.append(seconds)
     return documents, compress_s
