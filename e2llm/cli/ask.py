@@ -113,7 +113,7 @@ def ask(
         from e2llm import Sampling
 
     files = files or []
-    _check(files, question, expand, whole, as_json)
+    _check(files, question, expand, budget, whole, as_json)
     question = question and clean(question)
     wanted_ratio = parse_ratio(ratio)
     # A bad value is refused before anything slow.
@@ -149,7 +149,12 @@ def ask(
 
 
 def _check(
-    files: Sequence[str], question: str | None, expand: int | None, whole: bool, as_json: bool
+    files: Sequence[str],
+    question: str | None,
+    expand: int | None,
+    budget: int | None,
+    whole: bool,
+    as_json: bool,
 ) -> None:
     if not files and question is None:
         raise UserError("`FILE` must be given; or `--question`, to ask the decoder alone.")
@@ -164,6 +169,8 @@ def _check(
         raise UserError(
             f"`--expand` (={expand}) must be at least 0 chunks; 0 reads soft tokens alone."
         )
+    if budget is not None and budget < 1:
+        raise UserError(f"`--budget` (={budget}) must be at least 1 decoder position.")
     if expand is not None and whole:
         raise UserError("`--whole` plans by budget: leave `--expand` out.")
 
