@@ -87,11 +87,10 @@ class E2LLM:
         Raises:
             UserError: There is no such pair, or a part of it cannot be loaded.
         """
-        path = find_pair(str(name))
         if "device_map" not in options:  # which places the parts itself
             device = check_device(device)
         options["dtype"] = check_dtype(dtype, device)
-        model, processor = load_pair(path, str(name), **options)
+        model, processor = load_pair(find_pair(str(name)), str(name), **options)
         return cls(model.to(device) if device else model, processor, name=str(name))
 
     @classmethod
@@ -238,6 +237,7 @@ class E2LLM:
         budget: int | None = None,
         whole: bool = False,
         turns: Sequence[tuple[str, str]] = (),
+        refuse: bool = True,
         **sampling: Any,
     ) -> Answer:
         """Answer a question about zero, one or many compressed documents.
@@ -254,13 +254,14 @@ class E2LLM:
                 `expand` the decoder's window.
             whole: Whether the question is about the whole (a summary), which no few chunks answer.
             turns: Questions asked before about the same documents, with their answers.
+            refuse: Whether "The document does not say." answers what is not there (`Answer.found`).
             sampling: `max_new_tokens`, `temperature`, ... : the fields of `Sampling`.
 
         Raises:
             StaleDocumentError: Another model made a document.
             WindowError: The prompt does not fit the decoder's window; the message says what would.
         """
-        planned = {"budget": budget, "whole": whole, "turns": turns}
+        planned = {"budget": budget, "whole": whole, "turns": turns, "refuse": refuse}
         return self.stream(question, documents, expand, **planned, **sampling).answer
 
     def chat(
@@ -287,13 +288,13 @@ class E2LLM:
         **options: Any,
     ) -> Stream:
         """Answer as `ask` does, piece by piece; the prompt is checked before this returns."""
-        start_s = time.perf_counter()
-        names = ("budget", "whole", "turns")
-        planned = {name: options.pop(name) for name in names if name in options}
-        sampling = Sampling.of(**options)
-        n_new = sampling.max_new_tokens
+        start_s, refuse = time.perf_counter(), options.pop("refuse", True)
+        planned = {own: options.pop(own) for own in ("budget", "whole", "turns") if own in options}
+        n_new = (sampling := Sampling.of(**options)).max_new_tokens
         plan = self.plan(question, documents, expand, max_new_tokens=n_new, **planned)
-        return Stream(self.base, self.engine, plan, sampling, start_s)
+        alone = not (planned.get("turns") or planned.get("whole"))
+        found = self.reader.find(question, plan) if alone else None
+        return Stream(self.base, self.engine, plan, sampling, start_s, found, refuse)
 
     def plan(
         self,
@@ -318,9 +319,8 @@ class E2LLM:
         if wanted and not self.config.trained and (whole or expand == 0) and not self._warned:
             warnings.warn(UNTRAINED_SOFT, UntrainedWarning, stacklevel=4)
             self._warned = True
-        conversation = Conversation(self.reader, wanted)
-        before = [Turn(*turn) for turn in turns]
-        return conversation.plan(before, question, expand, budget, whole, max_new_tokens)
+        asked = ([Turn(*turn) for turn in turns], question, expand, budget, whole)
+        return Conversation(self.reader, wanted).plan(*asked, max_new_tokens)
 
     @property
     def base(self) -> E2LLMForCausalLM:

@@ -46,6 +46,14 @@ def test_the_right_chunk_is_among_the_four_that_are_expanded(smol, document):
         ), question
 
 
+def test_what_the_document_does_not_say_is_refused_and_what_it_says_is_not(smol, document):
+    answer = smol.ask("Who painted the ceiling of the Sistine Chapel?", document)
+    assert (answer.text, answer.found) == ("The document does not say.", False)
+    assert answer.expanded
+    for question in ("What does the nonlocal statement do?", "How does a return statement end?"):
+        assert smol.ask(question, document, max_new_tokens=1).found
+
+
 def test_the_trained_pair_reads_its_soft_tokens(smol, document):
     answer = smol.ask("What is a coroutine?", document, max_new_tokens=4)
     assert smol.config.trained

@@ -75,6 +75,10 @@ NumBeams = Annotated[
     typer.Option("--num-beams", help="Beams of a beam search; the answer then comes in one piece."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the sampling.")]
+Refuse = Annotated[
+    bool,
+    typer.Option("--refuse/--no-refuse", help="Say so where the documents do not hold the answer."),
+]
 Store = Annotated[
     bool, typer.Option("--store/--no-store", help="Keep what is read in the library.")
 ]
@@ -97,6 +101,7 @@ def ask(
     repetition_penalty: RepetitionPenalty = None,
     num_beams: NumBeams = 1,
     seed: Seed = None,
+    refuse: Refuse = True,
     chunk_chars: options.ChunkChars = None,
     overlap_chars: options.OverlapChars = None,
     window: options.Window = None,
@@ -137,8 +142,11 @@ def ask(
         wanted_ratio = _fit_ratio(
             pair, items, question or "", max_new_tokens, expand, chunker, wanted_ratio
         )
+    if not files:
+        say("Note: no document was given: the decoder answers from memory.")
     reading = Reading(pair, shelf if store else None, wanted_ratio, chunker, window)
-    asking = {"expand": expand, "budget": budget, "whole": whole, **asdict(sampling)}
+    asking = {"expand": expand, "budget": budget, "whole": whole, "refuse": refuse}
+    asking |= asdict(sampling)
     conversation = Conversation(pair, *_read(reading, items), asking, show_plan)
     if question is None:
         conversation.go_on()

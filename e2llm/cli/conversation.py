@@ -119,6 +119,7 @@ def _facts(
     return {
         "answer": answer.text,
         "finish_reason": answer.finish_reason,
+        "found": answer.found,
         "expanded": [asdict(chunk) for chunk in answer.expanded],
         "usage": asdict(answer.usage),
         "plan": [] if answer.plan is None else [row._asdict() for row in answer.plan.chunks],

@@ -39,6 +39,8 @@ class E2LLMConfig(PreTrainedConfig):
         expand: Default number of chunks expanded (read as text beside the soft tokens); 0 is the
             paper.
         budget: Default decoder positions of a prompt; a plan decides what stands in them.
+        found: How `reading.found` weighs what speaks for an answer in the documents, for this
+            encoder; None for a pair that never refuses a question.
         trained: Whether the adapter has been trained; an untrained one says so when it is asked.
         seed: Seed of the adapter's first weights.
     """
@@ -70,6 +72,7 @@ class E2LLMConfig(PreTrainedConfig):
     ratio: float | int | str = 8
     expand: int = 4
     budget: int = 1024
+    found: dict[str, Any] | None = None
     trained: bool = False
     seed: int = 0
     tie_word_embeddings: bool = False

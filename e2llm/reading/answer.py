@@ -11,6 +11,7 @@ from e2llm.engines import Engine, Generation, Sampling
 from e2llm.errors import UserError
 from e2llm.model import E2LLMForCausalLM
 from e2llm.model.modeling import evaluating
+from e2llm.reading.found import refusal
 from e2llm.reading.notices import cut_notice
 from e2llm.reading.plan import Plan
 from e2llm.reading.prompt import ExpandedChunk
@@ -52,6 +53,8 @@ class Answer:
         finish_reason: Why it ends: "stop" where the decoder ended it, "length" where it was cut at
             `max_new_tokens`, "cancelled" where its stream was closed.
         plan: In which form each chunk stood in the prompt; it prints as a table.
+        found: Whether the documents seem to say what is asked; False for a refusal, in which
+            `expanded` is what comes nearest. None where it cannot be told (see `Finder.find`).
     """
 
     text: str
@@ -60,6 +63,7 @@ class Answer:
     notices: tuple[str, ...] = ()
     finish_reason: str = "stop"
     plan: Plan | None = field(default=None, repr=False, compare=False)
+    found: bool | None = None
 
 
 class Stream:
@@ -74,6 +78,9 @@ class Stream:
         plan: What the decoder reads.
         sampling: How it writes.
         start_s: When the question was asked, by `time.perf_counter`.
+        found: Whether the documents say what is asked, where that is known.
+        refuse: Whether one sentence stands for an answer that is not there; then the decoder reads
+            nothing.
     """
 
     def __init__(
@@ -83,12 +90,15 @@ class Stream:
         plan: Plan,
         sampling: Sampling,
         start_s: float,
+        found: bool | None = None,
+        refuse: bool = True,
     ) -> None:
         # Ranking and planning are done by now; the decoder has not begun.
         self._rank_s = time.perf_counter() - start_s
         self._start_s, self._first_s, self._text = start_s, 0.0, ""
         self._plan, self._prompt, self._generation = plan, plan.prompt, Generation()
-        self._pieces = self._write(model, engine, sampling)
+        self._found, self._refused = found, refuse and found is False
+        self._pieces = self._refuse() if self._refused else self._write(model, engine, sampling)
         self._answer: Answer | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -123,6 +133,12 @@ class Stream:
             raise UserError("`stream` ended before the answer was complete; ask again.")
         return self._answer
 
+    def _refuse(self) -> Generator[str, None, None]:
+        self._text = refusal(self._plan.documents)
+        self._first_s = time.perf_counter() - self._start_s
+        yield self._text
+        self._end("stop")
+
     def _write(
         self, model: E2LLMForCausalLM, engine: Engine, sampling: Sampling
     ) -> Generator[str, None, None]:
@@ -145,9 +161,10 @@ class Stream:
     def _end(self, reason: str) -> None:
         prompt, generation = self._prompt, self._generation
         total_s = time.perf_counter() - self._start_s
+        n_soft = 0 if prompt.soft_tokens is None else len(prompt.soft_tokens)
         usage = Usage(
-            positions=len(prompt.ids),
-            n_soft=0 if prompt.soft_tokens is None else len(prompt.soft_tokens),
+            positions=0 if self._refused else len(prompt.ids),
+            n_soft=0 if self._refused else n_soft,
             n_reused=generation.n_reused,
             n_answer_tokens=generation.n_tokens,
             rank_s=self._rank_s,
@@ -158,4 +175,4 @@ class Stream:
         if reason == "length":
             notices = (*notices, cut_notice(generation.n_tokens))
         answer = (self._text.strip(), prompt.expanded, usage, notices, reason, self._plan)
-        self._answer = Answer(*answer)
+        self._answer = Answer(*answer, self._found)

@@ -9,6 +9,7 @@ from e2llm.compression.compressor import Compressor
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import UserError, WindowError
 from e2llm.reading.budget import Allocator
+from e2llm.reading.found import Finder
 from e2llm.reading.plan import Plan
 from e2llm.reading.planner import Planner
 from e2llm.reading.ranking import RankedChunk, rank_chunks
@@ -57,6 +58,10 @@ class Reader:
     def rank(self, question: str, documents: Sequence[CompressedDocument]) -> list[RankedChunk]:
         """Return every chunk of the documents with its score, the best to expand first."""
         return rank_chunks(self.compressor, question, documents)
+
+    def find(self, question: str, plan: Plan) -> bool | None:
+        """Tell whether the documents say what is asked, as `Finder.find` does."""
+        return Finder(self.compressor).find(question, plan)
 
     def _check(self, question: str, documents: Sequence[CompressedDocument]) -> None:
         if not check_text("question", question).strip():

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from e2llm import E2LLM
+from e2llm.reading.found import digest_encoder
 from tests.cli.asking import Q, documents_of
 from tests.cli.running import FEW, run, write
 from tests.documents.files import write_docx, write_pdf
@@ -46,7 +48,10 @@ def test_several_files_are_asked_at_once_in_the_order_given(pair, town, tmp_path
 
 
 def test_a_question_without_a_document_asks_the_decoder_alone(pair):
-    answered = run("ask", "-m", pair, *Q, *FEW, "--json").json
+    result = run("ask", "-m", pair, *Q, *FEW, "--json")
+    answered = result.json
+    assert "no document was given: the decoder answers from memory" in result.stderr
+    assert answered["found"] is None
     assert answered["documents"] == answered["expanded"] == []
     assert answered["notices"] == ["the answer was cut after 4 tokens (`max_new_tokens`)."]
     assert answered["usage"]["n_answer_tokens"] > 0
@@ -91,7 +96,7 @@ def test_json_is_one_object_with_answer_places_cost_documents_and_notices(pair, 
     result = run("ask", town, "-m", pair, *Q, *FEW, "--expand", 2, "--json")
     answered = result.json
     assert set(answered) == {
-        *("answer", "finish_reason", "expanded", "usage", "plan", "documents", "notices")
+        *("answer", "finish_reason", "found", "expanded", "usage", "plan", "documents", "notices")
     }
     assert answered["finish_reason"] == "length"
     assert (
@@ -109,6 +114,24 @@ def test_json_is_one_object_with_answer_places_cost_documents_and_notices(pair, 
     )
     assert document["compress_s"] > 0
     assert "untrained" in answered["notices"][0]
+
+
+def test_what_the_document_does_not_say_is_no_failure_and_can_be_asked_all_the_same(
+    pair, town, tmp_path
+):
+    loaded = E2LLM.from_pretrained(pair, device="cpu", dtype="float32")
+    weights = {"closeness": 0, "names": 0, "bias": -1}
+    loaded.config.found = {**weights, "encoder": digest_encoder(loaded.compressor)}
+    loaded.save(tmp_path / "weighed")
+    asked = ("ask", town, "-m", tmp_path / "weighed", *Q, *FEW)
+    refused = run(*asked, "--json")
+    assert refused.code == 0
+    assert refused.json["answer"] == "The document does not say."
+    assert refused.json["found"] is False
+    assert refused.json["expanded"]
+    answered = run(*asked, "--no-refuse", "--json").json
+    assert answered["found"] is False
+    assert answered["usage"]["n_answer_tokens"] > 0
 
 
 def test_the_answer_alone_is_on_standard_output(pair, town):
