@@ -122,6 +122,8 @@ class Finder:
         best = -1.0
         for which, document in enumerate(documents):
             own = [chunk.chunk for chunk in ranked[:N_CHUNKS] if chunk.document == which]
+            if not own:
+                continue
             spans = [(int(start), int(end)) for start, end in document.spans[own]]
             prompt = processor.document_prompt
             for passage in token_states(model, processor, document.text, spans, prompt):
@@ -147,7 +149,12 @@ def digest_encoder(compressor: Compressor) -> str:
 def asks_about_whole(question: str) -> bool:
     """Tell whether a question is about the whole, or holds no word to look for."""
     words = [word for word in split_words(question) if word not in _ASKING]
-    return not words or _WHOLE.search(question) is not None
+    return not words or names_whole(question)
+
+
+def names_whole(question: str) -> bool:
+    """Tell whether a question asks in so many words for a summary, or for what a text is about."""
+    return _WHOLE.search(question) is not None
 
 
 def names_of(question: str) -> list[str]:
