@@ -28,6 +28,7 @@ from e2llm.reading.plan import UNTRAINED_SOFT, Planner, UntrainedWarning
 from e2llm.reading.prompt import Prompt
 from e2llm.reading.ranking import RankedChunk, rank_chunks
 from e2llm.reading.ratio import fit_ratio
+from e2llm.reading.unknown import note_unknown
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -294,7 +295,8 @@ class E2LLM:
             warnings.warn(UNTRAINED_SOFT, UntrainedWarning, stacklevel=4)
             self._warned = True
         ranked = self.rank(question, documents) if documents and expand else []
-        return self.planner.plan(question, documents, ranked, expand, max_new_tokens).prompt
+        prompt = self.planner.plan(question, documents, ranked, expand, max_new_tokens).prompt
+        return note_unknown(prompt, self.processor, question, documents)
 
     def rank(self, question: str, documents: Sequence[CompressedDocument]) -> list[RankedChunk]:
         """Return every chunk of the documents with its score, the best to expand first."""

@@ -77,8 +77,9 @@ def compress(
     for document, seconds in reading.compress(sources):
         if output is not None:
             _save(document, output)
-        if document.ratio_note:
-            say(document.ratio_note)
+        for note in (document.ratio_note, document.unknown_note):
+            if note:
+                say(note)
         if as_json:
             print(json.dumps(_facts(document, seconds), ensure_ascii=False))
         else:
