@@ -14,6 +14,7 @@ from e2llm.reading.plan import Plan
 from e2llm.reading.planner import Planner
 from e2llm.reading.ranking import RankedChunk, rank_chunks
 from e2llm.reading.ratio import too_long
+from e2llm.reading.unknown import note_unknown
 
 WHOLE_HINT = (
     "the question seems to be about the whole, and only the passages that fit it best were read; "
@@ -44,6 +45,18 @@ class Reader:
     ) -> Plan:
         """Plan a question as `E2LLM.plan` says."""
         self._check(question, documents)
+        plan = self._plan(question, documents, expand, budget, whole, max_new_tokens)
+        return note_unknown(plan, self.planner.processor, question, documents)
+
+    def _plan(
+        self,
+        question: str,
+        documents: Sequence[CompressedDocument],
+        expand: int | None,
+        budget: int | None,
+        whole: bool,
+        max_new_tokens: int,
+    ) -> Plan:
         if budget is not None:
             self._check_budget(budget, max_new_tokens)
         if whole and expand is not None:
