@@ -1,6 +1,7 @@
 """Ask forty questions about the Python language reference, and judge the answers.
 
-    python bench/reference_answers.py [--model smol] [--expand 4] [--ratio 64] [--output FOLDER]
+    python bench/reference_answers.py [--model smol] [--budget 640] [--output FOLDER]
+    python bench/reference_answers.py --expand 4 --ratio 64
 
 The questions stand in `reference_questions.jsonl`, each with what a right answer must contain and
 the words of the reference that hold the answer (of Python 3.11; other versions say some things
@@ -47,12 +48,12 @@ def find_evidence(evidence: str, text: str) -> list[int]:
     return [(match.start() + match.end()) // 2 for match in re.finditer(words, text)]
 
 
-def ask_all(pair, document, expand: int | None) -> list[dict]:
+def ask_all(pair, document, expand: int | None, budget: int | None) -> list[dict]:
     """Ask every question, print what came of it, and return one row for each."""
     rows = []
     for question in load_questions():
         places = find_evidence(question["evidence"], document.text)
-        answer = pair.ask(question["question"], document, expand)
+        answer = pair.ask(question["question"], document, expand, budget=budget)
         ranked = [
             document.spans[index] for _, index, _ in pair.rank(question["question"], [document])
         ]
@@ -91,7 +92,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="smol")
-    parser.add_argument("--expand", type=int, help="chunks to expand; the pair's own by default")
+    parser.add_argument("--budget", type=int, help="decoder positions; the pair's own by default")
+    parser.add_argument("--expand", type=int, help="all soft tokens and so many chunks instead")
     parser.add_argument("--ratio", help='a number or "chunk"; the pair\'s own by default')
     parser.add_argument("--output", type=Path, default=HERE / "results")
     given = parser.parse_args()
@@ -109,11 +111,12 @@ def main() -> None:
     ratio = given.ratio if given.ratio in (None, "chunk") else float(given.ratio)
     document = pair.compress(reference(), "python-reference.txt", ratio)
     start = time.perf_counter()
-    rows = ask_all(pair, document, given.expand)
+    rows = ask_all(pair, document, given.expand, given.budget)
     result = {
         "benchmark": "reference_answers",
         "model": Path(given.model).name,
-        "expand": pair.config.expand if given.expand is None else given.expand,
+        "expand": given.expand,
+        "budget": given.budget or (pair.config.budget if given.expand is None else None),
         "ratio": document.ratio,
         **where(),
         "chars": len(document.text),

@@ -7,9 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from peft import PeftModel
+from typing import TYPE_CHECKING, Any
 
 from e2llm.chunking.chunker import Chunker, SpanMaker
 from e2llm.chunking.semantic import SemanticChunker
@@ -32,6 +30,9 @@ from e2llm.reading.ranking import RankedChunk
 from e2llm.reading.ratio import fit_ratio
 from e2llm.reading.reader import Reader, list_documents
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
 __all__ = ["E2LLM", "Answer", "Stream", "UntrainedWarning", "Usage"]
 
 
@@ -53,7 +54,7 @@ class E2LLM:
 
     def __init__(
         self,
-        model: E2LLMForCausalLM | PeftModel,
+        model: "E2LLMForCausalLM | PeftModel",
         processor: E2LLMProcessor,
         name: str = "",
         engine: Engine | None = None,
@@ -157,8 +158,7 @@ class E2LLM:
 
         Args:
             size: The longest chunk, in characters; None for the pair's own.
-            percentile: Part of the places between sentences, in percent, that is not cut unless a
-                chunk would be too long.
+            percentile: As in `SemanticChunker`.
         """
         size = self.chunker.size if size is None else size
         return SemanticChunker(self.compressor.embed, size, percentile)
@@ -255,8 +255,7 @@ class E2LLM:
             whole: Whether the question is about the whole (a summary), which no few chunks answer.
             turns: Questions asked before about the same documents, with their answers.
             refuse: Whether "The document does not say." answers what is not there (`Answer.found`).
-            sampling: `max_new_tokens`, `temperature`, `top_p`, `top_k`, `min_p`,
-                `repetition_penalty`, `num_beams`, `seed` (see `Sampling`).
+            sampling: `max_new_tokens`, `temperature`, ... : the fields of `Sampling`.
 
         Raises:
             StaleDocumentError: Another model made a document.
@@ -326,7 +325,8 @@ class E2LLM:
     @property
     def base(self) -> E2LLMForCausalLM:
         """The model without PEFT's wrapper."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        model = self.model
+        return model if isinstance(model, E2LLMForCausalLM) else model.get_base_model()
 
     def rank(self, question: str, documents: Sequence[CompressedDocument]) -> list[RankedChunk]:
         """Return every chunk of the documents, the best to expand first."""

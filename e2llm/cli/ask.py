@@ -11,13 +11,13 @@ from e2llm.cli import options
 from e2llm.cli.conversation import Conversation, clean
 from e2llm.cli.documents import (
     STDIN,
-    Reading,
     gather,
     load_found,
     parse_chunker,
     parse_ratio,
 )
-from e2llm.cli.loading import load_model, open_library
+from e2llm.cli.loading import load_model, open_library, uncollected
+from e2llm.cli.reading import Reading
 from e2llm.cli.terminal import say
 from e2llm.documents import formats
 from e2llm.documents.reading import Source
@@ -114,10 +114,11 @@ def ask(
     as_json: options.Json = False,
 ) -> None:
     """Answer a question about documents of any length."""
-    from e2llm import Sampling
+    with uncollected():
+        from e2llm import Sampling
 
     files = files or []
-    _check(files, question, expand, whole, as_json)
+    _check(files, question, expand, budget, whole, as_json)
     question = question and clean(question)
     wanted_ratio = parse_ratio(ratio)
     # A bad value is refused before anything slow.
@@ -156,7 +157,12 @@ def ask(
 
 
 def _check(
-    files: Sequence[str], question: str | None, expand: int | None, whole: bool, as_json: bool
+    files: Sequence[str],
+    question: str | None,
+    expand: int | None,
+    budget: int | None,
+    whole: bool,
+    as_json: bool,
 ) -> None:
     if not files and question is None:
         raise UserError("`FILE` must be given; or `--question`, to ask the decoder alone.")
@@ -171,6 +177,8 @@ def _check(
         raise UserError(
             f"`--expand` (={expand}) must be at least 0 chunks; 0 reads soft tokens alone."
         )
+    if budget is not None and budget < 1:
+        raise UserError(f"`--budget` (={budget}) must be at least 1 decoder position.")
     if expand is not None and whole:
         raise UserError("`--whole` plans by budget: leave `--expand` out.")
 
@@ -204,9 +212,10 @@ def _read(
     reading: Reading, items: Sequence["Source | CompressedDocument"]
 ) -> tuple[list["CompressedDocument"], list[float]]:
     """Return the documents and the seconds that each took to read; 0 where it was read before."""
+    made = reading.compress([item for item in items if isinstance(item, Source)])
     documents, compress_s = [], []
     for item in items:
-        document, seconds = reading.compress(item) if isinstance(item, Source) else (item, 0.0)
+        document, seconds = next(made) if isinstance(item, Source) else (item, 0.0)
         documents.append(document)
         compress_s.append(seconds)
     return documents, compress_s

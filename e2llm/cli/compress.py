@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from e2llm.cli import options
-from e2llm.cli.documents import SUFFIX, Reading, describe, parse_chunker, parse_ratio
-from e2llm.cli.loading import load_model, open_library
+from e2llm.cli.documents import SUFFIX, describe, parse_chunker, parse_ratio
+from e2llm.cli.loading import load_model, open_library, uncollected
+from e2llm.cli.reading import Reading
 from e2llm.cli.terminal import say
 from e2llm.documents import formats
 from e2llm.documents.reading import read
@@ -59,7 +60,8 @@ def compress(
     """Compress documents once, to be asked many times; of a text that has grown, only the new tail
     is read.
     """
-    from e2llm.documents.library import check_name
+    with uncollected():
+        from e2llm.documents.library import check_name
 
     _check(files, output, name)
     wanted_ratio = parse_ratio(ratio)
@@ -72,8 +74,7 @@ def compress(
     pair = load_model(model, dtype, device, trust_remote_code)
     chunker = parse_chunker(pair, chunk_chars, overlap_chars)
     reading = Reading(pair, shelf, wanted_ratio, chunker, window, must_store=True)
-    for source in sources:
-        document, seconds = reading.compress(source)
+    for document, seconds in reading.compress(sources):
         if output is not None:
             _save(document, output)
         if wanted_ratio is not None and document.ratio_note:

@@ -1,5 +1,8 @@
 """What a verb opens by name: a pair, its tokenizers alone, the library."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ def load_model(
     trust_remote_code: bool = False,
 ) -> "E2LLM":
     """Load a pair quietly, with a word on the screen while it takes."""
-    with status(f"Loading {name} ..."):
+    with status(f"Loading {name} ..."), uncollected():
         quiet()
         from e2llm.pair import E2LLM
 
@@ -47,6 +50,22 @@ def load_processor(name: str) -> "E2LLMProcessor":
 
 def open_library(folder: Path | None) -> "Library":
     """Open the library in `folder`, or in the default place."""
-    from e2llm.documents.library import Library
+    with uncollected():
+        from e2llm.documents.library import Library
 
     return Library(folder)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Put the garbage collector off while modules and vocabularies are loaded.
+
+    They stay, and they are so many objects that going over them again and again takes a sixth of
+    the time from the command to the answer.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -13,17 +13,26 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name[:40]}-{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "xb") as file:  # not tempfile, whose files only their owner may read
-            file.write(data)
-            file.flush()
-            # Before the rename, or after a crash the name might stand for data that was never
-            # written.
-            os.fsync(file.fileno())
+        write_synced(temporary, data)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file, down to the disk.
+
+    Raises:
+        OSError: There is such a file, the disk is full or the folder is read-only.
+    """
+    with open(path, "xb") as file:  # not tempfile, whose files only their owner may read
+        file.write(data)
+        file.flush()
+        # Before it is renamed, or after a crash the name might stand for data that was never
+        # written.
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ one ratio per document.
 import hashlib
 import os
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from e2llm.chunking.chunker import Chunker, Span
-from e2llm.documents.document_file import FORMAT, corrupt, read_file, text_sha256, write_file
+from e2llm.documents.atomic import write_atomically
+from e2llm.documents.document_file import FORMAT, corrupt, read_file, serialize, text_sha256
 from e2llm.documents.reading import page_at
 from e2llm.documents.words import WordIndex
 from e2llm.errors import StaleDocumentError, UserError
@@ -178,6 +179,19 @@ class CompressedDocument:
         """Digest of text, model, chunking, window and ratio: what the document is stored under."""
         return document_key(self.sha256, self.fingerprint, self.spans, self.window, self.ratio)
 
+    def renamed(
+        self, name: str, page_starts: tuple[int, ...] | None = None
+    ) -> "CompressedDocument":
+        """Return the document under another name, and with other pages where they are given."""
+        page_starts = self.page_starts if page_starts is None else page_starts
+        if (name, page_starts) == (self.name, self.page_starts):
+            return self
+        other = replace(self, name=name, page_starts=page_starts)
+        # What was counted and digested of the text holds for it too.
+        kept = ("words", "sha256", "key")
+        vars(other).update({part: vars(self)[part] for part in kept if part in vars(self)})
+        return other
+
     def check_fingerprint(self, fingerprint: str) -> None:
         """Raise `StaleDocumentError` unless the model with this fingerprint made the document."""
         if self.fingerprint != fingerprint:
@@ -206,6 +220,11 @@ class CompressedDocument:
                 before.
         """
         path = Path(path)
+        write_atomically(path, self.serialize())
+        return path
+
+    def serialize(self) -> bytes:
+        """Return the bytes of the file that `save` writes."""
         tensors = {
             "soft_tokens": self.soft_tokens.contiguous(),
             "embeddings": self.embeddings.contiguous(),
@@ -229,8 +248,7 @@ class CompressedDocument:
             "n_tokens": self.n_tokens,
             "key": self.key,
         }
-        write_file(path, header, tensors)
-        return path
+        return serialize(header, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "CompressedDocument":

@@ -8,35 +8,27 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
+from safetensors.torch import save
 
-from e2llm.documents.atomic import write_atomically
 from e2llm.errors import CorruptDocumentError, ReadError
 
 SUFFIX = ".e2llm"
 FORMAT = "e2llm-document-1"
 
 
-def write_file(path: Path, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write one safetensors file: to a temporary name beside it, synced, then renamed.
-
-    Raises:
-        OSError: The disk is full or the folder is read-only; the path then holds what it held
-            before.
-    """
+def serialize(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the bytes of a safetensors file; the same document gives the same bytes."""
     text = json.dumps({**header, "tensors_sha256": _digest(tensors)})
-    # One entry alone: safetensors writes several in any order, and the same document must give the
-    # same bytes.
-    write_atomically(path, serialize(dict(tensors), {FORMAT: f"{text_sha256(text)} {text}"}))
+    # One entry alone: safetensors writes several in any order.
+    return save(dict(tensors), {FORMAT: f"{text_sha256(text)} {text}"})
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Read the header and the tensors of a file that `write_file` wrote.
+    """Read the header and the tensors of a file of the form that `serialize` gives.
 
     Raises:
         ReadError: There is no such file, or it is not a compressed document.

@@ -10,11 +10,13 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from e2llm import environment
-from e2llm.documents.atomic import sync_folder
+from e2llm.documents.atomic import sync_folder, write_synced
+from e2llm.documents.catalogue import Catalogue
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.documents.entry import Entry, check_name, describe
 from e2llm.documents.folder import Folder
@@ -64,34 +66,53 @@ class Library:
                 limit.
             LibraryError: The folder cannot be written.
         """
-        check_name(document.name, "name")
+        return self.put_all([document])[0]
+
+    def put_all(self, documents: Sequence[CompressedDocument]) -> list[Entry]:
+        """Store documents as `put` does one, in a fraction of the time; return their entries.
+
+        Raises:
+            UserError, LibraryError: As `put`; what was stored before it stays.
+        """
+        for document in documents:
+            check_name(document.name, "name")
         # Written and synced before the registry is locked, so that others need not wait for the
         # disk.
-        temporary = self.folder / f".{document.key}-{uuid.uuid4().hex}.tmp"
+        files = [
+            (document, self.folder / f".{document.key}-{uuid.uuid4().hex}.tmp")
+            for document in documents
+        ]
         try:
             self._files.make()
-            document.save(temporary)
+            for document, temporary in files:
+                write_synced(temporary, document.serialize())
             with self._registry.locked() as rows:
-                entry = describe(temporary, document.key, created_s=time.time())
                 max_bytes = self.max_bytes or rows.max_bytes
-                if max_bytes and entry.n_bytes > max_bytes:
-                    raise UserError(
-                        f"`max_bytes` (={max_bytes}): {entry.name!r} alone takes "
-                        f"{entry.n_bytes} bytes; raise the limit with `e2llm library limit`, "
-                        "or compress at a higher ratio."
-                    )
-                # The file first: one without a row gets it at the next opening, a row without a
-                # file goes.
-                os.replace(temporary, self._files.file(entry.key))
+                entries = [self._add(rows, *file, max_bytes) for file in files]
                 sync_folder(self.folder)
-                rows.put(entry)
-                if max_bytes:
-                    self._evict(rows, max_bytes, keep=entry.key)
+                if max_bytes and entries:
+                    self._evict(rows, max_bytes, keep=entries[-1].key)
         except OSError as error:
             raise self._files.unusable("written", error) from error
         finally:
-            with suppress(OSError):
-                temporary.unlink()
+            for _, temporary in files:
+                with suppress(OSError):
+                    temporary.unlink()
+        return entries
+
+    def _add(
+        self, rows: Rows, document: CompressedDocument, temporary: Path, max_bytes: int | None
+    ) -> Entry:
+        """Give a document's file its name and its row."""
+        entry = describe(temporary, document.key, created_s=time.time())
+        if max_bytes and entry.n_bytes > max_bytes:
+            raise UserError(
+                f"`max_bytes` (={max_bytes}): {entry.name!r} alone takes {entry.n_bytes} bytes; "
+                "raise the limit with `e2llm library limit`, or compress at a higher ratio."
+            )
+        # The file first: one without a row gets it at the next opening, a row without a file goes.
+        os.replace(temporary, self._files.file(entry.key))
+        rows.put(entry)
         return entry
 
     def get(self, key: str) -> CompressedDocument | None:
@@ -103,14 +124,24 @@ class Library:
             CorruptDocumentError: Its file is damaged.
             LibraryError: Its file cannot be read.
         """
-        entries = self._read(key)
-        if not entries:
-            return None
-        name, path = entries[0].name, self._files.file(key)
+        entries = self.use([key])
+        return self.read(entries[0]) if entries else None
+
+    def use(self, keys: Sequence[str]) -> list[Entry]:
+        """Note that documents are used now; return the entries of those that are here."""
+        return self._read(keys)
+
+    def read(self, entry: Entry) -> CompressedDocument | None:
+        """Return the document of an entry, under the entry's name; None if it has gone since.
+
+        Raises:
+            CorruptDocumentError, LibraryError: As `get`.
+        """
+        name, path = entry.name, self._files.file(entry.key)
         try:
             document = CompressedDocument.load(path)
             # The key follows from the content, so that a file under a wrong name is found out.
-            if document.key != key:
+            if document.key != entry.key:
                 raise CorruptDocumentError(
                     f"`{path}` holds another document ({document.key[:12]})."
                 )
@@ -122,22 +153,20 @@ class Library:
                 raise self._files.unusable("read", forbidden) from error
             raise CorruptDocumentError(
                 f"{name!r}: `{path}` is truncated or damaged; run `e2llm library delete "
-                f"{key[:12]}`, or compress the document again."
+                f"{entry.key[:12]}`, or compress the document again."
             ) from error
-        return dataclasses.replace(document, name=name)
+        return document.renamed(name)
+
+    def catalogue(self) -> Catalogue:
+        """Return what is here now, for many look-ups."""
+        return Catalogue(self._read())
 
     def find(self, name: str) -> list[Entry]:
         """Return the entries of exactly this name, the most recently created first.
 
         Where there are none: the one entry whose key begins with `name`, of 6 digits or more.
         """
-        entries = sorted(self._read(), key=lambda entry: entry.created_s, reverse=True)
-        if named := [entry for entry in entries if entry.name == name]:
-            return named
-        by_key = [
-            entry for entry in entries if len(name) >= 6 and entry.key.startswith(name.lower())
-        ]
-        return by_key if len(by_key) == 1 else []
+        return self.catalogue().find(name)
 
     def load(self, name: str) -> CompressedDocument:
         """Return the document of this name, the most recently created where there are several.
@@ -218,24 +247,28 @@ class Library:
         )
         raise UserError(f"`name` (={name!r}) is not in the library `{self.folder}`; {way_out}")
 
-    def _read(self, used: str | None = None) -> list[Entry]:
+    def _read(self, used: Sequence[str] | None = None) -> list[Entry]:
         """Return the entries, also of a library that cannot be written.
 
         Args:
-            used: The key of the one document to return, whose use is noted; None: all of them.
+            used: The keys of the documents to return, whose use is noted; None: all of them.
         """
         keys = self._files.keys()
+        wanted = None if used is None else [key for key in used if key in keys]
         # No registry is made where there is nothing to register.
-        if not keys or (used and used not in keys):
+        if not keys or wanted == []:
             return []
         try:
             with self._registry.locked() as rows:
-                if used is not None:
-                    rows.use(used)
-                return rows.entries(used)
+                if wanted is None:
+                    return rows.entries()
+                for key in wanted:
+                    rows.use(key)
+                return [entry for key in wanted for entry in rows.entries(key)]
         except LibraryError as error:
             logger.debug("reading on without writing: %s", error)
-            return [entry for entry in self._registry.snapshot() if used in (None, entry.key)]
+            known = {entry.key: entry for entry in self._registry.snapshot()}
+            return [known[key] for key in (known if wanted is None else wanted) if key in known]
 
     def _evict(self, rows: Rows, max_bytes: int, keep: str | None = None) -> list[Entry]:
         """Delete those unused for longest until the rest takes no more than `max_bytes`.

@@ -13,7 +13,7 @@ import re
 import stat
 import sys
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from e2llm.documents import formats
@@ -50,6 +50,20 @@ def page_at(page_starts: Sequence[int], offset: int) -> int | None:
     None where there are no pages or `offset` is before the first.
     """
     return bisect_right(page_starts, offset) or None
+
+
+def group_sources(sources: Sequence[Source], most_chars: int) -> Iterator[list[Source]]:
+    """Yield neighbours of at most so many characters together, and a longer text alone."""
+    group: list[Source] = []
+    n_chars = 0
+    for source in sources:
+        n_chars += len(source.text)
+        if group and n_chars > most_chars:
+            yield group
+            group, n_chars = [], len(source.text)
+        group.append(source)
+    if group:
+        yield group
 
 
 def read(path: str | os.PathLike[str], encoding: str | None = None) -> Source:

@@ -2,10 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import GenerationConfig
@@ -15,13 +14,17 @@ from e2llm.errors import UserError
 from e2llm.model import bases
 from e2llm.model.assembling import join, pop_quantization, processor_of, revised
 from e2llm.model.configuration import E2LLMConfig
-from e2llm.model.lora import quiet_peft
 from e2llm.model.modeling import E2LLMForCausalLM
+from e2llm.model.plain_lora import merge_plain_lora
 from e2llm.model.processing import E2LLMProcessor
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 ADAPTER_FILE = "model.safetensors"
 LORA_FOLDER = "lora"
 LORA_CONFIG = f"{LORA_FOLDER}/adapter_config.json"
+LORA_WEIGHTS = f"{LORA_FOLDER}/adapter_model.safetensors"
 
 
 def load_pair(path: str, name: str, **options: Any) -> tuple[E2LLMForCausalLM, E2LLMProcessor]:
@@ -65,14 +68,18 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
     """
     hub = bases.hub_options(options)
     dtype = options.get("dtype")
-    has_lora = find_file(path, LORA_CONFIG, **hub) is not None
-    in_float = has_lora and isinstance(dtype, torch.dtype) and "quantization_config" not in options
+    lora = find_file(path, LORA_CONFIG, **hub)
+    in_float = (
+        bool(lora) and isinstance(dtype, torch.dtype) and "quantization_config" not in options
+    )
     if in_float:
         # LoRA is merged in float32, so that the result does not depend on the dtype asked for.
         options["dtype"] = torch.float32
-    model = load_trainable(path, config, **options)
-    if isinstance(model, PeftModel):
-        model = model.merge_and_unload()
+    model = _load_parts(path, config, **options)
+    if lora is not None:
+        weights = find_file(path, LORA_WEIGHTS, **hub)
+        if weights is None or not merge_plain_lora(model, lora, weights):
+            model = _put_lora(path, lora, model).merge_and_unload()
     if in_float:
         # No buffer: rotary frequencies rounded to bfloat16 are wrong at every far position.
         for parameter in model.parameters():
@@ -80,7 +87,9 @@ def load_light(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausal
     return model.eval()
 
 
-def load_trainable(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausalLM | PeftModel:
+def load_trainable(
+    path: Any, config: E2LLMConfig, **options: Any
+) -> "E2LLMForCausalLM | PeftModel":
     """Load a checkpoint as training goes on from it: its LoRA stays beside the bases, under PEFT.
 
     Raises:
@@ -88,9 +97,15 @@ def load_trainable(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCa
     """
     if not config.has_bases:
         return E2LLMForCausalLM.from_pretrained(path, config=config, **options)
+    model = _load_parts(path, config, **options)
+    lora = find_file(path, LORA_CONFIG, **bases.hub_options(options))
+    return model if lora is None else _put_lora(path, lora, model)
+
+
+def _load_parts(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCausalLM:
+    """Load the two bases and the adapter, without LoRA."""
     quantization = pop_quantization(options)
     hub = bases.hub_options(options)
-    lora = find_file(path, LORA_CONFIG, **hub)
     encoder_name, decoder_name = str(config.encoder_name), str(config.decoder_name)
     encoder = bases.load_encoder(encoder_name, **revised(options, config.encoder_revision))
     own = revised(options, config.decoder_revision)
@@ -108,13 +123,21 @@ def load_trainable(path: Any, config: E2LLMConfig, **options: Any) -> E2LLMForCa
                 f"`{path}`: {ADAPTER_FILE} does not fit its config.json (missing: "
                 f"{missing[:3]}, unexpected: {unexpected[:3]})."
             )
-    elif config.trained and lora is None:
+    elif config.trained and find_file(path, LORA_CONFIG, **hub) is None:
         raise UserError(
             f"`{path}` holds no {ADAPTER_FILE}, though its config.json says that the adapter "
             "is trained; copy the whole folder."
         )
-    if lora is None:
-        return model
+    return model
+
+
+def _put_lora(path: Any, lora: str, model: E2LLMForCausalLM) -> "PeftModel":
+    """Put a checkpoint's LoRA, whose configuration is the file `lora`, on its bases."""
+    # Imported here: it takes seconds, and a pair that is only read does without.
+    from peft import PeftModel
+
+    from e2llm.model.lora import quiet_peft
+
     # The hub's other files of the folder are fetched by PEFT itself.
     source = {"model_id": path, "subfolder": LORA_FOLDER}
     if os.path.isdir(path):
@@ -146,7 +169,7 @@ def load_processor(path: Any, config: E2LLMConfig, **hub: Any) -> E2LLMProcessor
 
 
 def save_pair(
-    model: E2LLMForCausalLM | PeftModel, processor: E2LLMProcessor, path: str | os.PathLike[str]
+    model: "E2LLMForCausalLM | PeftModel", processor: E2LLMProcessor, path: str | os.PathLike[str]
 ) -> None:
     """Save a pair: configuration, tokenizers, adapter; the bases by name.
 
@@ -155,7 +178,7 @@ def save_pair(
     Raises:
         UserError: The LoRA stands on weights that no named base holds.
     """
-    if isinstance(model, PeftModel):
+    if not isinstance(model, E2LLMForCausalLM):
         base = model.get_base_model()
         if not base.holds_bases(lora=False):
             raise UserError(

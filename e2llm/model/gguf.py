@@ -1,5 +1,6 @@
 """A decoder in a GGUF file: converted once to safetensors, and kept."""
 
+import functools
 import hashlib
 import importlib.util
 import io
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 def convert_gguf(file: Path) -> Path:
     """Convert a GGUF file to a safetensors folder, once; its name holds the file's digest."""
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    state = file.stat()
+    digest = _digest(file, state.st_size, state.st_mtime_ns)
     folder = environment.home() / "decoders" / f"{file.stem}-{digest[:16]}"
     if folder.is_dir():
         return folder
@@ -55,3 +56,10 @@ def convert_gguf(file: Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(file: Path, n_bytes: int, mtime_ns: int) -> str:
+    """Return the SHA-256 of a file; size and time tell whether it is still the one digested."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -29,27 +29,42 @@ _NAME = re.compile(
 def score_words(question: str, documents: Sequence[CompressedDocument]) -> list[np.ndarray]:
     """Return the BM25 score of every chunk of every document, an array (n_chunks,) for each."""
     indices = [document.words for document in documents]
-    n_chunks = sum(len(index.lengths) for index in indices)
-    mean_length = max(1.0, sum(int(index.lengths.sum()) for index in indices) / max(1, n_chunks))
-    norms = [K1 * (1 - B + B * index.lengths / mean_length) for index in indices]
-    scores = [np.zeros(len(index.lengths)) for index in indices]
+    sizes = np.array([len(index.lengths) for index in indices], np.int64)  # (n_documents,)
+    lengths = _join([index.lengths for index in indices])  # (n_chunks,), of all documents
+    # Chunks are counted through all documents, so that one array operation serves them all.
+    firsts = np.cumsum(sizes) - sizes
+    chunks = _join([index.chunks + first for index, first in zip(indices, firsts, strict=True)])
+    counts = _join([index.counts for index in indices])  # (n_postings,), as `chunks`
+    terms = _join([index.terms for index in indices])  # (n_terms,)
+    n_held = _join([np.diff(index.starts) for index in indices])  # (n_terms,): chunks of each
+    starts = np.cumsum(n_held) - n_held
+    of_terms = np.repeat(np.arange(len(indices)), [len(index.terms) for index in indices])
     names = [set(split_words(document.name)) for document in documents]
+
+    n_chunks = len(lengths)
+    norm = K1 * (1 - B + B * lengths / max(1.0, int(lengths.sum()) / max(1, n_chunks)))
+    scores = np.zeros(n_chunks)
     for word in set(split_words(question)):
-        held = [index.find(checksum(word)) for index in indices]
         # A document's name counts for all its chunks.
-        named = [
-            len(index.lengths) if word in own else 0
-            for index, own in zip(indices, names, strict=True)
-        ]
-        n_holding = sum(
-            max(n_named, len(chunks)) for (chunks, _), n_named in zip(held, named, strict=True)
-        )
+        named = np.array([word in own for own in names], bool)  # (n_documents,)
+        places = np.flatnonzero(terms == checksum(word))  # at most one of each document
+        n_holding = int(sizes[named].sum() + n_held[places][~named[of_terms[places]]].sum())
         weight = math.log(1 + (n_chunks - n_holding + 0.5) / (n_holding + 0.5))
-        for own, norm, (chunks, counts), n_named in zip(scores, norms, held, named, strict=True):
-            frequency = np.full(len(own), 1.0 if n_named else 0.0)
-            frequency[chunks] += counts
-            own += weight * frequency * (K1 + 1) / (frequency + norm)
-    return scores
+        frequency = np.repeat(named, sizes).astype(float)  # (n_chunks,)
+        held = _ranges(starts[places], n_held[places])
+        frequency[chunks[held]] += counts[held]
+        scores += weight * frequency * (K1 + 1) / (frequency + norm)
+    return np.split(scores, firsts[1:]) if indices else []
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return start, start + 1, ... for each of the ranges, one after the other."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
 def find_names(question: str, documents: Sequence[CompressedDocument]) -> list[tuple[int, int]]:

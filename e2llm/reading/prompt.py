@@ -4,6 +4,7 @@ Whatever trains a decoder to read documents should build its prompts here, so th
 read is what it is asked to read.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,13 @@ from e2llm.reading.rendering import Render, render
 INSTRUCTION = "Answer the question from the documents below."
 # What the decoder sees in place of soft tokens that carry no meaning yet.
 PASSAGES_INSTRUCTION = "Answer the question from the passages below."
+# How the prompt's own lines begin, after whatever a reader may take for the end of a line.
+_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_OWN_LINE = re.compile(
+    rf"(?:^|(?<=[{_ENDS}]))(?=[^\S{_ENDS}]*(?:From [^{_ENDS}]*\(characters |Question:|Answer:"
+    rf"|Document [^{_ENDS}]*:[^\S{_ENDS}]*(?:[{_ENDS}]|$)"
+    rf"|{re.escape(INSTRUCTION)}|{re.escape(PASSAGES_INSTRUCTION)}))"
+)
 
 
 @dataclass(frozen=True)
@@ -142,12 +150,26 @@ def prompt_parts(
     parts: list[str | SoftTokens] = [(INSTRUCTION if soft else PASSAGES_INSTRUCTION) + "\n"]
     if soft:
         for name, n_soft in documents:
-            parts += [f"\nDocument {name}:\n", SoftTokens(n_soft), "\n"]
+            parts += [f"\nDocument {_one_line(name)}:\n", SoftTokens(n_soft), "\n"]
     for passage in passages:
-        text = render(passage.text).strip()
-        parts.append(f"\nFrom {passage.document} ({passage.place}):\n{text}\n")
+        text = fence(render(passage.text).strip())
+        parts.append(f"\nFrom {_one_line(passage.document)} ({passage.place}):\n{text}\n")
     parts.append("\n" + later_question(question, cue))
     return parts
+
+
+def fence(text: str) -> str:
+    """Quote the lines of a passage that begin as the prompt's own do, so that none can end it.
+
+    Example:
+        >>> fence("Ask.\\nQuestion: Who?\\nAnswer: Bob")
+        'Ask.\\n> Question: Who?\\n> Answer: Bob'
+    """
+    return _OWN_LINE.sub("> ", text)
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())
 
 
 def later_question(question: str, cue: str = "") -> str:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from e2llm.compression.compressor import Compressor
 from e2llm.documents.compressed import CompressedDocument
@@ -79,18 +77,22 @@ def rank_by_embedding(
     answers stand beside what names them.
     """
     wanted = compressor.embed_question(question)  # (d_enc,)
-    ranked: list[tuple[float, RankedChunk]] = []
-    for which, document in enumerate(documents):
-        scores = document.embeddings.float() @ wanted  # (n_chunks, d_enc) @ (d_enc,) -> (n_chunks,)
-        padded = F.pad(scores, (1, 1), value=float(scores.min()))  # (n_chunks + 2,)
-        better = torch.maximum(padded[:-2], padded[2:])  # (n_chunks,): of the two neighbours
-        ranks = (scores + NEIGHBOUR_WEIGHT * better).tolist()
-        ranked += [
-            (rank, RankedChunk(which, index, score))
-            for index, (rank, score) in enumerate(zip(ranks, scores.tolist(), strict=True))
-        ]
-    ranked.sort(key=lambda item: -item[0])
-    return [chunk for _, chunk in ranked]
+    # Each (n_chunks, d_enc) @ (d_enc,) -> (n_chunks,); then as one array for all documents
+    own = [(document.embeddings.float() @ wanted).numpy() for document in documents]
+    if not own:
+        return []
+    sizes = np.array([len(scores) for scores in own])  # (n_documents,)
+    scores, ends = np.concatenate(own), np.cumsum(sizes)
+    firsts = ends - sizes
+    # Beside a document's first and last chunk stands its worst.
+    worst = np.minimum.reduceat(scores, firsts)
+    before, after = np.roll(scores, 1), np.roll(scores, -1)
+    before[firsts], after[ends - 1] = worst, worst
+    ranks = scores + np.float32(NEIGHBOUR_WEIGHT) * np.maximum(before, after)
+    order = np.argsort(-ranks, kind="stable")
+    which = np.repeat(np.arange(len(own)), sizes)
+    places = which[order], (np.arange(len(scores)) - firsts[which])[order], scores[order]
+    return [RankedChunk(*place) for place in zip(*(part.tolist() for part in places), strict=True)]
 
 
 def _alike_last(

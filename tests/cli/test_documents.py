@@ -88,3 +88,24 @@ def test_the_library_of_the_option_is_used(pair, town, tmp_path, home):
     run("ask", town, *options)
     assert not home.exists()
     assert "read before" in run("ask", town, *options).said
+
+
+def test_small_files_are_read_together_and_kept_each_for_itself(pair, tmp_path, home):
+    files = [write(tmp_path / f"n{place}.txt", f"Note {place}: Ann paid.") for place in range(5)]
+    said = run("compress", *files, "-m", pair).said
+    assert said.startswith("Read 5 documents, n0.txt to n4.txt: ")
+    assert said.count(" tokens of text") == 5
+    assert len(stored_files(home)) == 5
+    again = run("compress", *files, "-m", pair).said
+    assert again.count("read before") == 5
+    asked = run("ask", *files, "-m", pair, *Q, *FEW).said
+    assert "Read 5" not in asked
+    by_name = run("ask", "n1.txt", "n3.txt", "-m", pair, *Q, *FEW).said
+    assert "read before" in by_name
+
+
+def test_the_same_text_twice_is_read_once_and_found_under_both_names(pair, tmp_path):
+    one, other = (write(tmp_path / name, "Ann paid.") for name in ("one.txt", "other.txt"))
+    said = run("compress", one, other, "-m", pair).said
+    assert said.count("read before") == 1
+    assert "other.txt: " in run("ask", "other.txt", "-m", pair, *Q, *FEW).said

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from e2llm.chunking.chunker import Chunker
-from e2llm.compression.compressor import block_bounds
+from e2llm.compression.block import BLOCK_CHARS, block_bounds
 from e2llm.documents.compressed import CompressedDocument
-from e2llm.errors import StaleDocumentError, UserError
+from e2llm.documents.reading import Source, group_sources
+from e2llm.errors import ReadError, StaleDocumentError, UserError
 from tests import tiny
 
 TEXT = tiny.TEXT * 12
@@ -154,6 +155,33 @@ def test_overlapping_chunks_are_compressed_each_whole(pair, overlap):
     document = pair.compress(TEXT, chunker=Chunker(100, overlap), ratio="chunk")
     assert document.n_soft == document.n_chunks
     assert all(chunk.text == TEXT[chunk.start : chunk.end] for chunk in document.chunks)
+
+
+@few
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=12), st.sampled_from([1, 6.5, "chunk"]))
+def test_texts_that_are_compressed_together_are_as_if_each_were_alone(pair, sizes, ratio):
+    sources = [Source(f"n{place}", TEXT[place : place + size]) for place, size in enumerate(sizes)]
+    sources = [source for source in sources if source.text.strip()]
+    together = list(pair.compressor.compress_many(sources, ratio, pair.chunker))
+    assert [document.name for document in together] == [source.name for source in sources]
+    for document, source in zip(together, sources, strict=True):
+        assert_same(document, pair.compress(source.text, ratio=ratio))
+
+
+def test_texts_are_read_together_up_to_a_block_and_late_chunking_reads_each_alone(pair):
+    texts = ["Ann paid.", "Bo did not. " * 8_000, "The bridge fell.", "It was new."]
+    sources = [Source(f"n{place}", text) for place, text in enumerate(texts)]
+    groups = [[source.name for source in group] for group in group_sources(sources, BLOCK_CHARS)]
+    assert groups == [["n0"], ["n1"], ["n2", "n3"]]
+    together = pair.compressor.compress_many(sources[2:], 4, pair.chunker, window=3)
+    for document, text in zip(together, texts[2:], strict=True):
+        assert_same(document, pair.compress(text, ratio=4, window=3))
+
+
+def test_a_blank_text_among_many_names_itself(pair):
+    sources = [Source("good", "Ann paid."), Source("bad", " ")]
+    with pytest.raises(ReadError, match="'bad'"):
+        list(pair.compressor.compress_many(sources, 4, pair.chunker))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,44 @@ def test_the_default_folder_is_in_e2llm_home(monkeypatch, tmp_path):
     assert Library().folder == tmp_path / "library"
 
 
+def test_documents_put_together_are_stored_as_one_by_one(library, tmp_path):
+    documents = [make_document(f"Note {place}. Ann paid.", f"n{place}") for place in range(20)]
+    entries = library.put_all(documents)
+    assert [entry.key for entry in entries] == [document.key for document in documents]
+    other = Library(tmp_path / "other")
+    for document in documents:
+        other.put(document)
+    assert [(entry.name, entry.key, entry.n_bytes) for entry in library.entries()] == [
+        (entry.name, entry.key, entry.n_bytes) for entry in other.entries()
+    ]
+    assert all(same(library.get(document.key), document) for document in documents)
+    used = library.use([documents[3].key, "0" * 64, documents[1].key])
+    assert [entry.name for entry in used] == ["n3", "n1"]
+    assert library.put_all([]) == []
+
+
+def test_a_catalogue_finds_by_name_and_by_the_beginning_of_a_key(library):
+    for name in ("one", "two", "two"):
+        library.put(make_document(f"{name} {len(library.entries())}", name))
+    catalogue = library.catalogue()
+    newest, older = catalogue.find("two")
+    assert newest.created_s > older.created_s
+    assert catalogue.find(newest.key[:6].upper()) == [newest]
+    assert catalogue.find(newest.key[:5]) == catalogue.find("three") == []
+    assert newest.key in catalogue
+    assert "0" * 64 not in catalogue
+
+
+def test_a_stored_document_keeps_its_index_of_words_under_another_name(library):
+    document = make_document()
+    library.put(document)
+    library.rename("report", "minutes")
+    loaded = library.get(document.key)
+    assert loaded.name == "minutes"
+    assert "words" in vars(loaded)
+    assert loaded.key == document.key
+
+
 def test_putting_the_same_content_again_keeps_one_document_under_its_latest_name(library):
     for name in ("draft", "draft", "final"):
         library.put(make_document(name=name))

@@ -204,9 +204,9 @@ def test_rendering_twice_is_rendering_once_and_no_word_changes(text):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_texts_take_time_in_proportion(name):
-    start_s = time.perf_counter()
+    start_s = time.process_time()  # not the clock's: others may be at work
     rendered = render(HOSTILE[name])
-    assert time.perf_counter() - start_s < 10
+    assert time.process_time() - start_s < 10
     assert render(rendered) == rendered
 
 

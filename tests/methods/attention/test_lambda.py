@@ -110,10 +110,9 @@ def test_what_is_written_beyond_the_window_is_what_the_dense_reference_writes(pa
         with torch.inference_mode():
             ids.append(int(dense_logits(pair.model.decoder, ids, distances)[-1].argmax()))
     assert 2 not in ids[n_prompt:], "an answer that ends early would prove less"
-    assert (
-        method.answer(reading, QUESTION, 6).text
-        == pair.processor.tokenizer.decode(ids[n_prompt:], skip_special_tokens=True).strip()
-    )
+    # Half a character at the cut is left out.
+    written = pair.processor.tokenizer.decode(ids[n_prompt:], skip_special_tokens=True)
+    assert method.answer(reading, QUESTION, 6).text == written.rstrip("\ufffd").strip()
 
 
 @pytest.mark.parametrize(

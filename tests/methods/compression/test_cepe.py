@@ -125,10 +125,9 @@ def test_an_answer_is_what_the_likeliest_tokens_one_by_one_are(make_pair):
         with torch.no_grad():
             ids.append(int(method.logits(reading.kept, QUESTION, [*ids, 0])[-1].argmax()))
     for _ in range(2):  # the second time from the cache
-        assert (
-            method.answer(reading, QUESTION, 5).text
-            == pair.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
-        )
+        # Half a character at the cut is left out.
+        written = pair.processor.tokenizer.decode(ids, skip_special_tokens=True)
+        assert method.answer(reading, QUESTION, 5).text == written.rstrip("\ufffd").strip()
 
 
 def test_training_reaches_encoder_and_cross_attention_and_nothing_else(make_pair):

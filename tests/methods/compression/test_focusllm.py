@@ -134,10 +134,9 @@ def test_an_answer_is_what_the_likeliest_tokens_one_by_one_are(make_pair, renew)
         with torch.no_grad():
             ids.append(int(method.logits(reading.kept, QUESTION, [*ids, 0])[-1].argmax()))
     for _ in range(2):  # the second time as the first: what is kept is not touched
-        assert (
-            method.answer(reading, QUESTION, 7).text
-            == pair.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
-        )
+        # Half a character at the cut is left out.
+        written = pair.processor.tokenizer.decode(ids, skip_special_tokens=True)
+        assert method.answer(reading, QUESTION, 7).text == written.rstrip("\ufffd").strip()
 
 
 def test_candidates_that_are_made_again_say_more(make_pair):
