@@ -77,8 +77,10 @@ def compress(
     for document, seconds in reading.compress(sources):
         if output is not None:
             _save(document, output)
-        if wanted_ratio is not None and document.ratio_note:
-            say(document.ratio_note)
+        asked = document.ratio_note if wanted_ratio is not None else None
+        for note in (asked, document.unknown_note):
+            if note:
+                say(note)
         if as_json:
             print(json.dumps(_facts(document, seconds), ensure_ascii=False))
         else:

@@ -168,6 +168,7 @@ class Compressor:
             window=window,
             page_starts=source.page_starts,
             chunker=chunker if isinstance(chunker, Chunker) else None,
+            unknown_share=self.processor.unknown_share(source.text),
         )
         if not document.n_soft:
             raise ReadError(

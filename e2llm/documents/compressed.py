@@ -22,6 +22,9 @@ from e2llm.documents.reading import page_at
 from e2llm.documents.words import WordIndex
 from e2llm.errors import StaleDocumentError, UserError
 
+# Of a text with more unknown letters it is said that the encoder cannot read it.
+MOST_UNKNOWN = 0.2
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -58,6 +61,7 @@ class CompressedDocument:
         window: Chunks that the encoder read together (late chunking); 1 is each alone.
         page_starts: Offset of each page's first character, empty where there are no pages.
         chunker: What cut it, or None where a plugged-in callable did.
+        unknown_share: Share of the text's letters that the encoder's tokenizer does not know.
 
     Example:
         >>> document = model.compress(text, name="report")  # doctest: +SKIP
@@ -78,6 +82,7 @@ class CompressedDocument:
     window: int = 1
     page_starts: tuple[int, ...] = field(default=())
     chunker: Chunker | None = None
+    unknown_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Check what a file from elsewhere could claim.
@@ -169,6 +174,16 @@ class CompressedDocument:
             f"asked for {self.ratio:g} text tokens per soft token, got {self.ratio_got:.1f}: {why}."
         )
 
+    @property
+    def unknown_note(self) -> str | None:
+        """That the encoder cannot read the text, where it knows less than 80 % of its letters."""
+        if self.unknown_share <= MOST_UNKNOWN:
+            return None
+        return (
+            f"the encoder does not know {self.unknown_share:.0%} of the letters of {self.name!r}: "
+            "its soft tokens say little, and its chunks are found by their words alone."
+        )
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the text in UTF-8."""
@@ -246,6 +261,7 @@ class CompressedDocument:
             "n_chunks": self.n_chunks,
             "n_soft": self.n_soft,
             "n_tokens": self.n_tokens,
+            "unknown_share": round(self.unknown_share, 4),
             "key": self.key,
         }
         return serialize(header, tensors)
@@ -273,6 +289,8 @@ class CompressedDocument:
                 window=header["window"],
                 page_starts=tuple(header["page_starts"]),
                 chunker=header["chunker"] and Chunker(*header["chunker"]),
+                # A file of an earlier version says nothing of it.
+                unknown_share=float(header.get("unknown_share", 0.0)),
             )
             # A file of an earlier version has none; then they are counted when they are asked for.
             if (words := WordIndex.of_tensors(tensors, document.n_chunks)) is not None:

@@ -6,6 +6,7 @@ words that share one are taken for one, and of a document's vocabulary hardly an
 """
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,20 @@ import numpy as np
 import torch
 
 _DTYPES = (np.uint32, np.int64, np.int32, np.uint8, np.int32)  # of the parts, in order
-_WORD = re.compile(r"\w+")
+# Signs that are written with a letter (Thai and Indic vowels) belong to its word.
+_MARKS = "".join(
+    chr(code) for code in range(0x300, 0x1B00) if unicodedata.category(chr(code)) in ("Mn", "Mc")
+)
+_WORD = re.compile(rf"[\w{_MARKS}]+")
+# Points and stretching that Arabic and Hebrew are written with or without.
+_POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670]")
+_IDEOGRAPHS = "\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+# Thai, Lao, Burmese, Khmer, kana, ideographs, and Korean, whose particles cling to its words.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u3040-\u30ff\u31f0-\u31ff"
+    rf"\uac00-\ud7af{_IDEOGRAPHS}]+"
+)
+_IDEOGRAPH = re.compile(f"[{_IDEOGRAPHS}]")
 # Markdown's headings, and short numbered lines such as "3.2 Maintenance".
 _HEADING = re.compile(
     r"^(?:(#{1,6})[ \t]+|(\d{1,3}(?:\.\d{1,3}){0,5})\.?[ \t]+(?=[A-Z]))([^\n]{1,100})$",
@@ -114,8 +128,35 @@ class WordIndex:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text in lower case."""
-    return _WORD.findall(text.lower())
+    """Return the words of a text in lower case.
+
+    Of scripts without spaces they are pairs of neighbouring characters, as search engines take
+    them, and single ideographs, which are words too.
+
+    Example:
+        >>> split_words("Room 12, 会议室 ABC")
+        ['room', '12', '会', '议', '室', '会议', '议室', 'abc']
+    """
+    if text.isascii():
+        return _WORD.findall(text.lower())
+    # Full-width letters and digits become those of a question.
+    text = _POINTS.sub("", unicodedata.normalize("NFKC", text).lower())
+    words: list[str] = []
+    for word in _WORD.findall(text):
+        place = 0
+        for run in _UNSPACED.finditer(word):
+            words += [word[place : run.start()]] if run.start() > place else []
+            words += _pairs(run[0])
+            place = run.end()
+        words += [word[place:]] if place < len(word) else []
+    return words
+
+
+def _pairs(run: str) -> list[str]:
+    """Return the words that stand for a run of a script without spaces."""
+    if len(run) == 1:
+        return [run]
+    return _IDEOGRAPH.findall(run) + [run[place : place + 2] for place in range(len(run) - 1)]
 
 
 def checksum(word: str) -> int:

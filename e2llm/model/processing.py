@@ -19,6 +19,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from e2llm.chunking.chunker import Chunker, Span, SpanMaker, make_spans
 from e2llm.errors import UserError
+from e2llm.model.legibility import unknown_share
 from e2llm.model.rows import EncoderRow, count_states, pad_rows, soft_counts, soft_ids
 from e2llm.model.tokenizing import text_tokenizer
 
@@ -174,6 +175,10 @@ class E2LLMProcessor(ProcessorMixin):
         """Count the decoder's tokens of each chunk's text, (n_chunks,)."""
         encoded = self._decoder_text.encode_batch([text[start:end] for start, end in spans])
         return np.array([len(encoding.ids) for encoding in encoded], np.int64)
+
+    def unknown_share(self, text: str) -> float:
+        """Return the share of a text's letters that the encoder's tokenizer does not know."""
+        return unknown_share(self._encoder_text, self.encoder_tokenizer.unk_token_id, text)
 
     def prompt_ids(self, parts: Sequence[str | SoftTokens]) -> list[int]:
         """Tokenise prompt parts as the user's turn of the decoder's chat template.

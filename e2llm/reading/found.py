@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from e2llm.compression.compressor import Compressor
 from e2llm.compression.token_states import token_states
-from e2llm.documents.compressed import CompressedDocument
+from e2llm.documents.compressed import MOST_UNKNOWN, CompressedDocument
 from e2llm.documents.words import checksum, split_words
 from e2llm.model.digest import digest_weights
 from e2llm.reading.plan import Plan
@@ -78,14 +78,19 @@ class Finder:
     def find(self, question: str, plan: Plan) -> bool | None:
         """Tell whether the answer is in the documents; None where it cannot be told.
 
-        That is: for a pair without weights, without chunks as text, and for a question about the
-        whole.
+        That is: for a pair without weights, without chunks as text, for a question about the
+        whole, and for a language that the encoder cannot read.
 
         Args:
             question: The question.
             plan: What the decoder would read.
         """
         if not plan.expanded or asks_about_whole(question) or (weights := self.weights) is None:
+            return None
+        # What the encoder cannot read comes near to nothing.
+        shares = [document.unknown_share for document in plan.documents]
+        shares.append(self.compressor.processor.unknown_share(question))
+        if max(shares) > MOST_UNKNOWN:
             return None
         evidence = self.evidence(question, plan.documents, plan.expanded)
         return score(evidence, weights) >= 0
@@ -122,6 +127,8 @@ class Finder:
         best = -1.0
         for which, document in enumerate(documents):
             own = [chunk.chunk for chunk in ranked[:N_CHUNKS] if chunk.document == which]
+            if not own:
+                continue
             spans = [(int(start), int(end)) for start, end in document.spans[own]]
             prompt = processor.document_prompt
             for passage in token_states(model, processor, document.text, spans, prompt):
@@ -147,7 +154,12 @@ def digest_encoder(compressor: Compressor) -> str:
 def asks_about_whole(question: str) -> bool:
     """Tell whether a question is about the whole, or holds no word to look for."""
     words = [word for word in split_words(question) if word not in _ASKING]
-    return not words or _WHOLE.search(question) is not None
+    return not words or names_whole(question)
+
+
+def names_whole(question: str) -> bool:
+    """Tell whether a question asks in so many words for a summary, or for what a text is about."""
+    return _WHOLE.search(question) is not None
 
 
 def names_of(question: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from e2llm.compression.compressor import Compressor
-from e2llm.documents.compressed import CompressedDocument
+from e2llm.documents.compressed import MOST_UNKNOWN, CompressedDocument
 from e2llm.reading.lexical import find_names, score_words
 
 # Recall of the answer's chunk among four, 240 SQuAD questions over documents of 16K tokens:
@@ -40,7 +40,8 @@ def rank_chunks(
 
     Chunks that alone hold an id, a name or a quotation of the question come first. Then every
     fourth is the best by its words that is left, and the others the best by the encoder's sentence
-    embedding. Of chunks that say the same, all but the first come last.
+    embedding; all are by words where the encoder cannot read the question. Of chunks that say the
+    same, all but the first come last.
 
     Args:
         compressor: Of the pair; it embeds the question.
@@ -56,10 +57,9 @@ def rank_chunks(
     lexical.sort(key=lambda place: -by_words[place[0]][place[1]])
     order: dict[tuple[int, int], None] = dict.fromkeys(find_names(question, documents))
     legs = {"dense": iter(scores), "lexical": iter(lexical)}
+    every = 1 if compressor.processor.unknown_share(question) > MOST_UNKNOWN else LEXICAL_EVERY
     for place in range(len(order), len(scores)):
-        for leg in (
-            ("lexical", "dense") if place % LEXICAL_EVERY == LEXICAL_EVERY - 1 else ("dense",)
-        ):
+        for leg in ("lexical", "dense") if place % every == every - 1 else ("dense",):
             found = next((chunk for chunk in legs[leg] if chunk not in order), None)
             if found is not None:
                 order[found] = None

@@ -1,7 +1,7 @@
 """From a question to a plan: documents are checked, their chunks ranked, their forms decided."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from e2llm.checks import check_count, check_text
@@ -9,11 +9,17 @@ from e2llm.compression.compressor import Compressor
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import UserError, WindowError
 from e2llm.reading.budget import Allocator
-from e2llm.reading.found import Finder
+from e2llm.reading.found import Finder, names_whole
 from e2llm.reading.plan import Plan
 from e2llm.reading.planner import Planner
 from e2llm.reading.ranking import RankedChunk, rank_chunks
 from e2llm.reading.ratio import too_long
+from e2llm.reading.unknown import note_unknown
+
+WHOLE_HINT = (
+    "the question seems to be about the whole, and only the passages that fit it best were read; "
+    "`whole` (`--whole`) reads all of it, as soft tokens."
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,18 @@ class Reader:
     ) -> Plan:
         """Plan a question as `E2LLM.plan` says."""
         self._check(question, documents)
+        plan = self._plan(question, documents, expand, budget, whole, max_new_tokens)
+        return note_unknown(plan, self.planner.processor, question, documents)
+
+    def _plan(
+        self,
+        question: str,
+        documents: Sequence[CompressedDocument],
+        expand: int | None,
+        budget: int | None,
+        whole: bool,
+        max_new_tokens: int,
+    ) -> Plan:
         if budget is not None:
             self._check_budget(budget, max_new_tokens)
         if whole and expand is not None:
@@ -53,7 +71,10 @@ class Reader:
             n_whole = sum(document.n_soft for document in documents) if whole else 0
             n_around = allocator.around(question)
             budget = self._default_budget(question, n_around, n_whole, max_new_tokens)
-        return allocator.plan(question, documents, ranked, budget, whole)
+        plan = allocator.plan(question, documents, ranked, budget, whole)
+        if not whole and plan.n_left_out and self.planner.reads_soft(0) and names_whole(question):
+            plan = replace(plan, notices=(*plan.notices, WHOLE_HINT))
+        return plan
 
     def rank(self, question: str, documents: Sequence[CompressedDocument]) -> list[RankedChunk]:
         """Return every chunk of the documents with its score, the best to expand first."""

@@ -61,3 +61,21 @@ def test_an_index_that_does_not_fit_its_document_is_damaged(tmp_path, change):
     vars(document)["words"] = WordIndex(**parts)
     with pytest.raises(CorruptDocumentError):
         CompressedDocument.load(document.save(tmp_path / "a.e2llm"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("会议室", ["会", "议", "室", "会议", "议室"]),
+        ("2024年ABC", ["2024", "年", "abc"]),
+        ("ผู้ซื้อ", ["ผู", "ู้", "้ซ", "ซื", "ื้", "้อ"]),
+        ("학교에서", ["학교", "교에", "에서"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("القاهِرة كتـــاب", ["القاهرة", "كتاب"]),
+        ("ＡＢＣ１２３", ["abc123"]),
+        ("Привет, Мир!", ["привет", "мир"]),
+        ("cafe\u0301", ["café"]),
+    ],
+)
+def test_every_script_is_split_to_its_words(text, words):
+    assert split_words(text) == words

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from e2llm.errors import UserError, WindowError
 from e2llm.reading.budget import Allocator, Shares
 from e2llm.reading.prompt import PASSAGES_INSTRUCTION
+from e2llm.reading.reader import WHOLE_HINT
 from tests.reading.conftest import TEXT
 
 MIXES = [Shares(), Shares(text=0.4, fine=0.3), Shares(text=0.0, fine=0.5, fine_ratio=4)]
@@ -150,3 +151,11 @@ def test_a_budget_beside_expand_bounds_the_chunks(trained_pair, documents):
     assert answer.usage.n_soft == n_soft
     assert answer.usage.positions <= n_soft + 150
     assert any("of the budget" in note or "the budget of" in note for note in answer.notices)
+
+
+def test_a_summary_of_what_was_not_read_whole_is_told_of_another_way(trained_pair, documents):
+    for question, n_hints in (("Summarise the report.", 1), ("Who painted the pump?", 0)):
+        made = trained_pair.plan(question, documents, budget=250, max_new_tokens=4)
+        assert made.notices.count(WHOLE_HINT) == n_hints
+    made = trained_pair.plan("Summarise it.", documents, budget=250, whole=True, max_new_tokens=4)
+    assert WHOLE_HINT not in made.notices

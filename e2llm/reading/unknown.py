@@ -1,0 +1,38 @@
+"""What is said where the encoder cannot read a question or a document."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from e2llm.documents.compressed import MOST_UNKNOWN, CompressedDocument
+from e2llm.model import E2LLMProcessor
+from e2llm.reading.plan import Plan
+
+
+def note_unknown(
+    plan: Plan,
+    processor: E2LLMProcessor,
+    question: str,
+    documents: Sequence[CompressedDocument],
+) -> Plan:
+    """Return the plan with a notice for what the encoder cannot read.
+
+    Args:
+        plan: Of the question.
+        processor: Of the pair.
+        question: The question.
+        documents: What it is asked about.
+    """
+    notices = list(plan.notices)
+    share = processor.unknown_share(question)
+    if documents and share > MOST_UNKNOWN:
+        notices.append(
+            f"the encoder does not know {share:.0%} of the letters of the question: chunks are "
+            "ranked by their words alone."
+        )
+    notes = [note for document in documents if (note := document.unknown_note)]
+    if len(notes) > 1:
+        notes = [
+            f"of {len(notes):,} documents the encoder does not know most letters: their soft "
+            "tokens say little, and their chunks are found by their words alone."
+        ]
+    return replace(plan, notices=(*notices, *notes))
