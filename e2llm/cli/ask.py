@@ -122,16 +122,8 @@ def ask(
     question = question and clean(question)
     wanted_ratio = parse_ratio(ratio)
     # A bad value is refused before anything slow.
-    sampling = Sampling(
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        num_beams=num_beams,
-        seed=seed,
-    )
+    drawn = (temperature, top_p, top_k, min_p, repetition_penalty, num_beams, seed)
+    sampling = Sampling(max_new_tokens, *drawn)
     shelf = open_library(library)
     # Files are opened and names looked up before the pair is loaded, which takes longer.
     found = gather(files, encoding, shelf)
@@ -147,13 +139,7 @@ def ask(
     reading = Reading(pair, shelf if store else None, wanted_ratio, chunker, window)
     asking = {"expand": expand, "budget": budget, "whole": whole, "refuse": refuse}
     asking |= asdict(sampling)
-    conversation = Conversation(pair, *_read(reading, items), asking, show_plan)
-    if question is None:
-        conversation.go_on()
-    elif as_json:
-        conversation.print_json(question)
-    else:
-        conversation.answer(question)
+    Conversation(pair, *_read(reading, items), asking, show_plan).hold(question, as_json)
 
 
 def _check(

@@ -43,6 +43,15 @@ class Conversation:
         # What the documents became, which the first summary tells.
         self._lines = [describe(document, seconds) for document, seconds in read]
 
+    def hold(self, question: str | None, as_json: bool) -> None:
+        """Answer a question, or without one what is typed."""
+        if question is None:
+            self.go_on()
+        elif as_json:
+            self.print_json(question)
+        else:
+            self.answer(question)
+
     def answer(self, question: str) -> "Answer":
         """Print an answer as it comes, then what it cost and rests on, and return it."""
         stream = self.pair.stream(question, self.documents, turns=self.turns, **self.asking)

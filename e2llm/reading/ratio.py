@@ -111,19 +111,7 @@ def fit_ratio(
         fitting = fitting_ratio(n_tokens, n_chunks, free - n_expanded * per_chunk, least=wanted)
         if fitting is not None and (ratio is None or fitting == wanted):
             return fitting
-    room = f"the decoder's window of {window} positions has {max(0, free)} free"
-    if n_soft:
-        room += f" beside the {n_soft} soft tokens of what was compressed before"
-    if fitting is None:
-        raise WindowError(
-            f"`documents` (={sum(n_tokens)} tokens in {sum(n_chunks)} chunks): {room}, and even "
-            "one soft token per chunk needs more; ask fewer documents, or use larger chunks."
-        )
-    raise WindowError(
-        f"`ratio` (={ratio}): {sum(n_tokens)} tokens make about "
-        f"{n_soft_at(wanted, n_tokens, n_chunks)} soft tokens, and {room}; use a ratio of "
-        f"{fitting}."
-    )
+    raise WindowError(_no_room(wanted, ratio, fitting, n_tokens, n_chunks, n_soft, window, free))
 
 
 def too_long(
@@ -167,3 +155,29 @@ def too_long(
     else:
         way_out = f"compress with a ratio of at least {ratio} ({free} positions are free)."
     return f"`documents` (={n_soft} soft tokens): {total}; {way_out}"
+
+
+def _no_room(
+    wanted: float | str,
+    ratio: float | str | None,
+    fitting: float | str | None,
+    n_tokens: Sequence[int],
+    n_chunks: Sequence[int],
+    n_soft: int,
+    window: int,
+    free: int,
+) -> str:
+    """Say in words why documents do not fit at a ratio, and which would."""
+    room = f"the decoder's window of {window} positions has {max(0, free)} free"
+    if n_soft:
+        room += f" beside the {n_soft} soft tokens of what was compressed before"
+    if fitting is None:
+        return (
+            f"`documents` (={sum(n_tokens)} tokens in {sum(n_chunks)} chunks): {room}, and even "
+            "one soft token per chunk needs more; ask fewer documents, or use larger chunks."
+        )
+    return (
+        f"`ratio` (={ratio}): {sum(n_tokens)} tokens make about "
+        f"{n_soft_at(wanted, n_tokens, n_chunks)} soft tokens, and {room}; use a ratio of "
+        f"{fitting}."
+    )
