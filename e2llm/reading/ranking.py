@@ -50,11 +50,7 @@ def rank_chunks(
     """
     dense = rank_by_embedding(compressor, question, documents)
     scores = {(chunk.document, chunk.chunk): chunk.score for chunk in dense}
-    by_words = score_words(question, documents)
-    lexical = [
-        (which, int(index)) for which, own in enumerate(by_words) for index in np.flatnonzero(own)
-    ]
-    lexical.sort(key=lambda place: -by_words[place[0]][place[1]])
+    lexical = _nonzero(score_words(question, documents))
     order: dict[tuple[int, int], None] = dict.fromkeys(find_names(question, documents))
     legs = {"dense": iter(scores), "lexical": iter(lexical)}
     every = 1 if compressor.processor.unknown_share(question) > MOST_UNKNOWN else LEXICAL_EVERY
@@ -93,6 +89,18 @@ def rank_by_embedding(
     which = np.repeat(np.arange(len(own)), sizes)
     places = which[order], (np.arange(len(scores)) - firsts[which])[order], scores[order]
     return [RankedChunk(*place) for place in zip(*(part.tolist() for part in places), strict=True)]
+
+
+def _nonzero(scores: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """Return the (document, chunk) that have a score, the highest first."""
+    if not scores:
+        return []
+    flat, sizes = np.concatenate(scores), np.array([len(own) for own in scores])
+    which = np.repeat(np.arange(len(sizes)), sizes)
+    found = np.flatnonzero(flat)
+    found = found[np.argsort(-flat[found], kind="stable")]
+    chunks = found - (np.cumsum(sizes) - sizes)[which[found]]
+    return list(zip(which[found].tolist(), chunks.tolist(), strict=True))
 
 
 def _alike_last(
