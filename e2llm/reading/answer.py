@@ -11,7 +11,7 @@ from e2llm.engines import Engine, Generation, Sampling
 from e2llm.errors import UserError
 from e2llm.model import E2LLMForCausalLM
 from e2llm.model.modeling import evaluating
-from e2llm.reading.found import refusal
+from e2llm.reading.found import REFUSED, refusal
 from e2llm.reading.notices import cut_notice
 from e2llm.reading.plan import Plan
 from e2llm.reading.prompt import ExpandedChunk
@@ -174,5 +174,7 @@ class Stream:
         notices = prompt.notices
         if reason == "length":
             notices = (*notices, cut_notice(generation.n_tokens))
+        if self._refused:
+            notices = (*notices, REFUSED)
         answer = (self._text.strip(), prompt.expanded, usage, notices, reason, self._plan)
         self._answer = Answer(*answer, self._found)

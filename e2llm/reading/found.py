@@ -23,6 +23,10 @@ from e2llm.reading.ranking import RankedChunk
 
 # Chunks that are looked at, the best ones: the encoder reads them anew for each question.
 N_CHUNKS = 8
+REFUSED = (
+    "no passage comes near the question; `refuse=False` (`--no-refuse`) has the decoder answer all "
+    "the same."
+)
 # Words that say how something is asked, not what.
 _ASKING = frozenset(
     split_words(

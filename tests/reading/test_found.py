@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from e2llm import E2LLM
-from e2llm.reading.found import Finder, asks_about_whole, digest_encoder, names_of
+from e2llm.reading.found import REFUSED, Finder, asks_about_whole, digest_encoder, names_of
 from tests.reading.conftest import FACTS
 from tests.tiny import TEXT
 
@@ -43,6 +43,7 @@ def test_what_is_not_there_gets_one_sentence_and_what_comes_nearest(weighed):
     assert (answer.text, answer.found) == ("The document does not say.", False)
     assert any("budget" in chunk.text for chunk in answer.expanded)
     assert answer.finish_reason == "stop"
+    assert answer.notices[-1] == REFUSED
     assert (answer.usage.positions, answer.usage.n_answer_tokens) == (0, 0)
     assert list(pair.stream(QUESTION, [town, other])) == ["The documents do not say."]
 
