@@ -23,7 +23,7 @@ from e2llm.model.devices import check_device, check_dtype
 from e2llm.model.digest import fingerprint
 from e2llm.pairs import find_pair
 from e2llm.reading.answer import Answer, Stream, Usage
-from e2llm.reading.conversation import Conversation, Turn, parse_messages
+from e2llm.reading.conversation import Conversation, parse_messages
 from e2llm.reading.plan import Plan
 from e2llm.reading.planner import UNTRAINED_SOFT, Planner, UntrainedWarning
 from e2llm.reading.ranking import RankedChunk
@@ -87,10 +87,11 @@ class E2LLM:
         Raises:
             UserError: There is no such pair, or a part of it cannot be loaded.
         """
+        path = find_pair(str(name))
         if "device_map" not in options:  # which places the parts itself
             device = check_device(device)
         options["dtype"] = check_dtype(dtype, device)
-        model, processor = load_pair(find_pair(str(name)), str(name), **options)
+        model, processor = load_pair(path, str(name), **options)
         return cls(model.to(device) if device else model, processor, name=str(name))
 
     @classmethod
@@ -123,7 +124,7 @@ class E2LLM:
         return cls(model.to(device), processor)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save configuration, tokenizers, adapter and LoRA; the two bases are stored by name."""
+        """Save configuration, tokenizers, adapter and LoRA; the bases are stored by name."""
         save_pair(self.model, self.processor, path)
 
     @property
@@ -252,14 +253,13 @@ class E2LLM:
                 of the best chunks expanded (read as text); 0 is the paper.
             budget: Decoder positions that the prompt may take; None the pair's default, or with
                 `expand` the decoder's window.
-            whole: Whether the question is about the whole (a summary), which no few chunks answer.
-            turns: Questions asked before about the same documents, with their answers.
-            refuse: Whether "The document does not say." answers what is not there (`Answer.found`).
+            whole: Whether the question is about the whole (a summary): all is read as soft tokens.
+            turns: Questions asked before of these documents, with their answers.
+            refuse: Whether a sentence says what is not there (`Answer.found`); later turns aside.
             sampling: `max_new_tokens`, `temperature`, ... : the fields of `Sampling`.
 
         Raises:
-            StaleDocumentError: Another model made a document.
-            WindowError: The prompt does not fit the decoder's window; the message says what would.
+            StaleDocumentError, WindowError: Another model made a document; or it does not fit.
         """
         planned = {"budget": budget, "whole": whole, "turns": turns, "refuse": refuse}
         return self.stream(question, documents, expand, **planned, **sampling).answer
@@ -319,8 +319,8 @@ class E2LLM:
         if wanted and not self.config.trained and (whole or expand == 0) and not self._warned:
             warnings.warn(UNTRAINED_SOFT, UntrainedWarning, stacklevel=4)
             self._warned = True
-        asked = ([Turn(*turn) for turn in turns], question, expand, budget, whole)
-        return Conversation(self.reader, wanted).plan(*asked, max_new_tokens)
+        asked = (turns, question, expand, budget, whole, max_new_tokens)
+        return Conversation(self.reader, wanted).plan(*asked)
 
     @property
     def base(self) -> E2LLMForCausalLM:

@@ -130,6 +130,8 @@ def ask(
     pair = load_model(model, dtype, device, trust_remote_code)
     chunker = parse_chunker(pair, chunk_chars, overlap_chars)
     items = load_found(found, shelf, pair.fingerprint)
+    if expand is None and files:
+        pair.reader.check_room(question or "?", None, max_new_tokens)
     if expand is not None:
         wanted_ratio = _fit_ratio(
             pair, items, question or "", max_new_tokens, expand, chunker, wanted_ratio

@@ -69,7 +69,8 @@ class Conversation:
         _sum_up(self._lines, replace(answer, notices=notices))
         self._lines = []
         # What is said of an answer, and not of the documents, is said of each.
-        self.said.update(notices[:-1] if answer.finish_reason == "length" else notices)
+        last = answer.finish_reason == "length" or answer.found is False
+        self.said.update(notices[:-1] if last else notices)
         return answer
 
     def print_json(self, question: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from e2llm.cli import options
 from e2llm.cli.documents import SUFFIX
 from e2llm.cli.loading import load_model, open_library
-from e2llm.cli.terminal import status
+from e2llm.cli.terminal import say, status
 from e2llm.errors import UserError
 
 
@@ -44,6 +44,8 @@ def show(
     if plan is not None:
         _show_plan(what, plan, budget, whole, model, library, as_json)
         return
+    if budget is not None or whole:
+        raise UserError("`--budget` and `--whole` need `--plan QUESTION`.")
     facts = _facts(what, library, chunks)
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
@@ -85,6 +87,8 @@ def _show_plan(
         print(json.dumps([row._asdict() for row in plan.chunks], ensure_ascii=False))
     else:
         print(plan)
+    for notice in plan.notices:
+        say(f"Note: {notice}")
 
 
 def _facts(what: str, library: Any, chunks: bool) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from e2llm.methods.compression.e2llm import SoftTokenReading
 from e2llm.methods.compression.flexrag import FlexRag
 from e2llm.methods.compression.focusllm import FocusLlm
 from e2llm.methods.compression.lloco import Lloco
-from e2llm.methods.compression.planned import PlannedReading
+from e2llm.methods.compression.planned import PlannedReading, UniformReading
 from e2llm.methods.fitting.trainable import TrainableMethod
 from e2llm.methods.position.clex import Clex
 from e2llm.methods.position.continual import Continual
@@ -46,7 +46,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "e2llm-64": partial(SoftTokenReading, ratio=64, expand=0),
     "planned": PlannedReading,
     "top-text": partial(PlannedReading, text=1.0),
-    "uniform": partial(PlannedReading, whole=True),
+    "uniform": UniformReading,
     "flexrag": FlexRag,
     "head": partial(Truncation, keeps="head"),
     "tail": partial(Truncation, keeps="tail"),

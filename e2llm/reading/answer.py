@@ -136,8 +136,8 @@ class Stream:
     def _refuse(self) -> Generator[str, None, None]:
         self._text = refusal(self._plan.documents)
         self._first_s = time.perf_counter() - self._start_s
-        yield self._text
         self._end("stop")
+        yield self._text
 
     def _write(
         self, model: E2LLMForCausalLM, engine: Engine, sampling: Sampling

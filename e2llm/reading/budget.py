@@ -14,7 +14,7 @@ from torch import Tensor
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import UserError
 from e2llm.reading.plan import Plan, SoftChunk
-from e2llm.reading.planner import Planner
+from e2llm.reading.planner import UNTRAINED_SOFT, Planner
 from e2llm.reading.prompt import PASSAGES_INSTRUCTION, answer_cue, later_question
 from e2llm.reading.ranking import RankedChunk
 
@@ -83,8 +83,10 @@ class Allocator:
             written = self.planner.write(question, plan)
             if len(written.ids) <= budget:
                 return written
-        reads_soft = self.planner.reads_soft(0)
-        if whole and reads_soft:
+        reads_soft = self.planner.config.trained
+        if whole:
+            if not reads_soft:
+                plan = replace(plan, notices=(UNTRAINED_SOFT,))
             plan = self._read_whole(plan, ranked, free)
         else:
             plan = self._read_ranked(plan, ranked, free, reads_soft)
@@ -140,6 +142,8 @@ class Allocator:
             n_text = max(n_text, 1)
         left = free - (int(totals[n_text - 1]) if n_text else 0)
         plan = replace(plan, expanded=tuple(ranked[:n_text]))
+        if shares.text and not n_text:
+            return self._read_any(plan, ranked, free, reads_soft)
         if not reads_soft or shares.text == 1:
             return plan
         sizes = [self._n_soft(plan, chunk, shares.fine_ratio) for chunk in ranked[n_text:]]
@@ -151,16 +155,29 @@ class Allocator:
         softened += self._fitting(plan, ranked[n_text + n_fine :], left)
         return replace(plan, soft=bool(softened), softened=tuple(softened))
 
+    def _read_any(
+        self, plan: Plan, ranked: Sequence[RankedChunk], free: int, reads_soft: bool
+    ) -> Plan:
+        """Give the best chunk that fits as text; else soft tokens, where they are trained."""
+        for chunk in ranked:
+            n_tokens = int(plan.documents[chunk.document].n_tokens_per_chunk[chunk.chunk])
+            if n_tokens <= free and self._totals(plan.documents, [chunk], free)[0] <= free:
+                return replace(plan, expanded=(chunk,))
+        softened = self._fitting(plan, ranked, free) if reads_soft else []
+        return replace(plan, soft=bool(softened), softened=tuple(softened))
+
     def _read_whole(self, plan: Plan, ranked: Sequence[RankedChunk], free: int) -> Plan:
-        """Give every chunk as soft tokens, as fine as the budget allows."""
+        """Give every chunk as soft tokens, as fine as the budget allows.
+
+        Of more than `MOST_READ` chunks the stored ones are read.
+        """
         documents = plan.documents
         plan = replace(plan, expanded=(), soft=True)
-        stored = [chunk for which in range(len(documents)) for chunk in plan.stored(which)]
-        if len(stored) <= MOST_READ:
+        if len(ranked) <= MOST_READ:
             beside_lines = free - sum(map(self._line, documents))
             for ratio in WHOLE_RATIOS:
                 if sum(self._n_soft(plan, chunk, ratio) for chunk in ranked) <= beside_lines:
-                    made = self._softened(plan, sorted(ranked), ratio)
+                    made = self._softened(plan, ranked, ratio)
                     return replace(plan, softened=tuple(made))
         return replace(plan, softened=tuple(self._fitting(plan, ranked, free)))
 
@@ -179,16 +196,13 @@ class Allocator:
         self, plan: Plan, chunks: Sequence[RankedChunk], ratio: float | str
     ) -> list[SoftChunk]:
         """Make the soft tokens of chunks at a ratio."""
-        made: list[SoftChunk] = []
+        made: dict[tuple[int, int], SoftChunk] = {}
         for which in sorted({chunk.document for chunk in chunks}):
             own = [chunk.chunk for chunk in chunks if chunk.document == which]
             parts = self.soften(plan.documents[which], own, ratio)
-            made += [
-                SoftChunk(which, index, ratio, part)
-                for index, part in zip(own, parts, strict=True)
-                if len(part)
-            ]
-        return made
+            for index, part in zip(own, parts, strict=True):
+                made[which, index] = SoftChunk(which, index, ratio, part)
+        return [made[chunk.document, chunk.chunk] for chunk in chunks]
 
     def _fitting(self, plan: Plan, ranked: Sequence[RankedChunk], free: int) -> list[SoftChunk]:
         """Return the stored soft tokens of the best chunks that fit."""

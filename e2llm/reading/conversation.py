@@ -16,9 +16,12 @@ from e2llm.reading.prompt import answer_cue, answer_text, join_neighbours, promp
 from e2llm.reading.ranking import RankedChunk
 from e2llm.reading.ratio import PLACE_TOKENS
 from e2llm.reading.reader import Reader
+from e2llm.reading.unknown import note_unknown
 
 # Part of the budget that the passages of a later question may take.
 LATER_SHARE = 0.5
+# Turns that are read at most: each costs a ranking.
+MOST_TURNS = 16
 
 
 class Turn(NamedTuple):
@@ -44,9 +47,25 @@ def parse_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[list[Turn], s
             f"`messages` (={roles}) must be of the roles user and assistant in turn, and begin and "
             "end with a user's."
         )
-    texts = [check_text("messages", str(message.get("content") or "")) for message in messages]
+    texts = [check_text("messages", _text(message.get("content"))) for message in messages]
     turns = [Turn(*pair) for pair in zip(texts[::2], texts[1::2], strict=False)]
     return turns, texts[-1]
+
+
+def _turn(turn: Any) -> Turn:
+    if not isinstance(turn, list | tuple) or len(turn) != 2:
+        raise UserError("`turns` must be pairs of a question and its answer.")
+    return Turn(*(check_text("turns", text) for text in turn))
+
+
+def _text(content: Any) -> Any:
+    """Return a message's text; the parts of one in parts as one."""
+    if not isinstance(content, list):
+        return content
+    parts = [part.get("text") if isinstance(part, Mapping) else None for part in content]
+    if not all(isinstance(part, str) for part in parts):
+        raise UserError("`messages`: a message may have parts of text alone.")
+    return "\n".join(map(str, parts))
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,7 @@ class Conversation:
 
     def plan(
         self,
-        turns: Sequence[Turn],
+        turns: Sequence[tuple[str, str]],
         question: str,
         expand: int | None,
         budget: int | None,
@@ -85,40 +104,82 @@ class Conversation:
         """
         if turns and expand is not None:
             raise UserError("`turns` are planned by budget: leave `expand` out.")
-        window = self.reader.planner.window
-        for n_left_out in range(len(turns) + 1):
-            kept = turns[n_left_out:]
-            asked = [*(turn.question for turn in kept), question]
-            # A first question that does not fit by itself is refused as it is when asked alone.
-            plan = self.reader.plan(asked[0], self.documents, expand, budget, whole, max_new_tokens)
-            for turn, later in zip(kept, asked[1:], strict=True):
-                plan = self._go_on(plan, turn, later)
-            if window is None or len(plan.ids) + max_new_tokens <= window:
-                break
+        if not turns:
+            return self.reader.plan(question, self.documents, expand, budget, whole, max_new_tokens)
+        before = [_turn(turn) for turn in turns]
+        if not check_text("question", question).strip():
+            raise UserError("`question` is blank; ask something.")
+        known: dict[str, list[RankedChunk]] = {}
+        n_left_out = max(0, len(turns) - MOST_TURNS)
+        while (
+            plan := self._try(before[n_left_out:], question, budget, whole, max_new_tokens, known)
+        ) is None:
+            # Fewer and fewer of the last ones.
+            n_left_out = len(turns) - (len(turns) - n_left_out) // 2
+        processor = self.reader.planner.processor
+        # What was said of the first question is not said of this one.
+        plan = note_unknown(replace(plan, notices=()), processor, question, self.documents)
         if n_left_out:
             notice = (
-                f"{n_left_out:,} of {len(turns):,} turns before the question found no room in the "
-                f"decoder's window of {window} positions."
+                f"{n_left_out:,} of {len(turns):,} turns before the question were left out: at "
+                f"most {MOST_TURNS} are read, as far as the decoder's window has room."
             )
             plan = replace(plan, notices=(*plan.notices, notice))
         return plan
 
-    def _go_on(self, plan: Plan, turn: Turn, question: str) -> Plan:
+    def _try(
+        self,
+        turns: Sequence[Turn],
+        question: str,
+        budget: int | None,
+        whole: bool,
+        max_new_tokens: int,
+        known: dict[str, list[RankedChunk]],
+    ) -> Plan | None:
+        """Return the plan with these turns; None where they find no room."""
+        window = self.reader.planner.window
+        asked = [*(turn.question for turn in turns), question]
+        try:
+            plan = self.reader.plan(asked[0], self.documents, None, budget, whole, max_new_tokens)
+        except UserError:  # of the question itself it is said
+            if not turns:
+                raise
+            return None
+        for turn, later in zip(turns, asked[1:], strict=True):
+            plan = self._go_on(plan, turn, later, known)
+        if turns and window is not None and len(plan.ids) + max_new_tokens > window:
+            return None
+        return plan
+
+    def _rank(self, question: str, known: dict[str, list[RankedChunk]]) -> list[RankedChunk]:
+        if question not in known:
+            known[question] = self.reader.rank(question, self.documents)
+        return known[question]
+
+    def _go_on(
+        self, plan: Plan, turn: Turn, question: str, known: dict[str, list[RankedChunk]]
+    ) -> Plan:
         """Return the plan with the answer to its last question, and a further question after it."""
         processor = self.reader.planner.processor
         cue, (_, end) = answer_cue(processor), processor.turn_ids()
         stop = processor.tokenizer.eos_token_id
-        said = [*processor.text_ids(answer_text(processor, turn.answer)), *([stop] if stop else [])]
-        added = self._added(plan, turn, question)
+        said = [
+            *processor.text_ids(answer_text(processor, turn.answer)),
+            *([] if stop is None else [stop]),
+        ]
+        added = self._added(plan, turn, question, known)
         passages = join_neighbours(self.documents, [(own.document, own.chunk) for own in added])
         text = question + cue
         if self.documents:
             _, *parts = prompt_parts(question, [("", 0)], passages, soft=False, cue=cue)
             text = "".join(map(str, parts)).removeprefix("\n")
         ids = [*plan.ids, *said, *processor.later_turn_ids(), *processor.text_ids(text), *end]
-        return replace(plan, ids=ids, expanded=(*plan.expanded, *added))
+        # The budget was the first question's.
+        return replace(plan, ids=ids, expanded=(*plan.expanded, *added), budget=None)
 
-    def _added(self, plan: Plan, turn: Turn, question: str) -> list[RankedChunk]:
+    def _added(
+        self, plan: Plan, turn: Turn, question: str, known: dict[str, list[RankedChunk]]
+    ) -> list[RankedChunk]:
         """Return the best chunks for a further question that do not stand as text yet.
 
         Every other one is the best for the question by itself, and the others for the question
@@ -126,9 +187,8 @@ class Conversation:
         """
         if not self.documents:
             return []
-        rank = self.reader.rank
-        alone = rank(question, self.documents)
-        together = rank(f"{turn.question} {question}", self.documents)
+        alone = self._rank(question, known)
+        together = self._rank(f"{turn.question} {question}", known)
         best = dict.fromkeys(
             (own.document, own.chunk) for both in zip(together, alone, strict=True) for own in both
         )

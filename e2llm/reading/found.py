@@ -39,11 +39,9 @@ _ASKING = frozenset(
 )
 # A question about the whole, which no passage answers: it is never refused.
 _WHOLE = re.compile(
-    r"\b(summar\w+|overview|gist|tl;?dr|outline|abstract|list|enumerate|in short)\b"
-    r"|\b(main|key|central|most important) \w+"
-    r"|\b(this|the|these) (whole |entire )?(documents?|texts?|files?|papers?|articles?|reports?|"
-    r"pages?|passages?|stor(?:y|ies)|books?|meetings?|chapters?|notes?|letters?|e-?mails?)\b"
-    r"|\b(it|this|that) (all )?about\b",
+    r"\b(summar\w+|overview|gist|tl;?dr|outline)\b|\babout\W*$|^\W*(list|enumerate)\b"
+    r"|\b(main|key|central|most important) (points?|ideas?|findings?|topics?|themes?|messages?|"
+    r"arguments?|conclusions?|decisions?|results?|takeaways?)\b",
     re.IGNORECASE,
 )
 

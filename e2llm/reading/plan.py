@@ -137,8 +137,8 @@ class Plan:
     def __str__(self) -> str:
         """Print the plan as a table, neighbours of one form as one row."""
         lines = [f"{'form':<5} {'ratio':>5} {'positions':>9} {'score':>5}  place"]
-        for (name, form, ratio), group in groupby(self.chunks, key=lambda row: (row[0], *row[4:6])):
-            own = list(group)
+        for own in _neighbours(self.chunks):
+            name, form, ratio = own[0].document, own[0].form, own[0].ratio
             scores = [row.score for row in own if row.score is not None]
             score = f"{max(scores):.2f}" if scores else ""
             place = f"{name} {own[0].start:,}-{own[-1].end:,}"
@@ -180,6 +180,19 @@ class Plan:
         start, end = document.spans[index].tolist()
         n_positions = int(document.n_tokens_per_chunk[index]) if n_soft is None else n_soft
         return PlannedChunk(document.name, index, start, end, form, ratio, n_positions, score)
+
+
+def _neighbours(rows: Sequence[PlannedChunk]) -> list[list[PlannedChunk]]:
+    """Group rows that follow each other in one document and one form."""
+    groups: list[list[PlannedChunk]] = []
+    for row in rows:
+        last = groups[-1][-1] if groups else None
+        follows = last is not None and row.chunk == last.chunk + 1
+        if follows and last is not None and last[4:6] == row[4:6] and last.document == row.document:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
 
 
 def _place(chunk: SoftChunk) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from e2llm.documents.compressed import CompressedDocument
-from e2llm.errors import WindowError
+from e2llm.errors import UserError, WindowError
 from e2llm.model import E2LLMConfig, E2LLMProcessor
 from e2llm.reading.notices import ratio_notices
 from e2llm.reading.plan import Plan
@@ -13,7 +13,7 @@ from e2llm.reading.ranking import RankedChunk
 from e2llm.reading.ratio import too_long
 
 UNTRAINED_SOFT = (
-    "this pair is untrained: its soft tokens carry no meaning yet, so with `expand=0` the answer "
+    "this pair is untrained: its soft tokens carry no meaning yet, so an answer from them alone "
     "does not rest on the document."
 )
 UNTRAINED_LEFT_OUT = (
@@ -83,7 +83,13 @@ class Planner:
         if room is None:
             return self.write(question, wanted)
         plan = self.fit(question, wanted, room)
-        if self.window and (positions := len(plan.ids)) + max_new_tokens > self.window:
+        positions = len(plan.ids)
+        if budget is not None and positions > budget and not plan.expanded:
+            raise UserError(
+                f"`budget` (={budget}): the prompt takes {positions} decoder positions without a "
+                "chunk as text; raise the budget, or compress with a higher ratio."
+            )
+        if self.window and positions + max_new_tokens > self.window:
             # Where no soft token stands in the prompt, no ratio could make it shorter.
             documents = documents if soft else []
             raise WindowError(

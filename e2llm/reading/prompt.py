@@ -105,9 +105,12 @@ def join_neighbours(
         chosen: (document index, chunk index) of each chunk, in any order.
     """
     passages = []
-    for which, document in enumerate(documents):
-        own = [index for place, index in chosen if place == which]
-        for start, end in join_spans(document.spans, own):
+    by_document: dict[int, list[int]] = {}
+    for which, index in chosen:
+        by_document.setdefault(which, []).append(index)
+    for which in sorted(by_document):
+        document = documents[which]
+        for start, end in join_spans(document.spans, by_document[which]):
             pages = pages_between(document.page_starts, start, end)
             passages.append(Passage(document.name, document.text[start:end], start, end, pages))
     return passages
@@ -116,9 +119,10 @@ def join_neighbours(
 def join_spans(spans: Sequence[Span] | np.ndarray, chosen: Sequence[int]) -> list[tuple[int, int]]:
     """Return the places of the chosen chunks of one document in their order, neighbours as one."""
     joined: list[tuple[int, int]] = []
+    held = set(chosen)
     for index in sorted(chosen):
         start, end = int(spans[index][0]), int(spans[index][1])
-        if index - 1 in chosen:  # a neighbour: one passage, without a seam or a repetition
+        if index - 1 in held:  # a neighbour: one passage, without a seam or a repetition
             start, _ = joined.pop()
         joined.append((start, end))
     return joined

@@ -13,7 +13,7 @@ from e2llm.reading.found import Finder, names_whole
 from e2llm.reading.plan import Plan
 from e2llm.reading.planner import Planner
 from e2llm.reading.ranking import RankedChunk, rank_chunks
-from e2llm.reading.ratio import too_long
+from e2llm.reading.ratio import PLACE_TOKENS, too_long
 from e2llm.reading.unknown import note_unknown
 
 WHOLE_HINT = (
@@ -70,9 +70,14 @@ class Reader:
         if budget is None:
             n_whole = sum(document.n_soft for document in documents) if whole else 0
             n_around = allocator.around(question)
-            budget = self._default_budget(question, n_around, n_whole, max_new_tokens)
+            # A chunk longer than the pair's own budget is read all the same.
+            best = ranked[0]
+            n_best = int(documents[best.document].n_tokens_per_chunk[best.chunk])
+            n_wanted = n_around + max(n_whole, n_best) + PLACE_TOKENS
+            budget = self._default_budget(question, n_around, n_wanted, max_new_tokens)
         plan = allocator.plan(question, documents, ranked, budget, whole)
-        if not whole and plan.n_left_out and self.planner.reads_soft(0) and names_whole(question):
+        hint = self.planner.config.trained and not whole and names_whole(question)
+        if hint and plan.n_left_out:
             plan = replace(plan, notices=(*plan.notices, WHOLE_HINT))
         return plan
 
@@ -103,21 +108,34 @@ class Reader:
             )
 
     def _default_budget(
-        self, question: str, n_around: int, n_whole: int, max_new_tokens: int
+        self, question: str, n_around: int, n_wanted: int, max_new_tokens: int
     ) -> int:
-        """Return the pair's own budget, or more where a long question or the whole takes more.
+        """Return the pair's own budget, or more where a long question or a chunk takes more.
 
         As far as the window goes.
         """
+        self.check_room(question, n_around, max_new_tokens)
         own, window = self.planner.config.budget, self.planner.window
-        # Half of it beside the question, and for the whole the names of the documents.
-        wanted = max(own, n_around + n_whole + own // 2)
-        if window is None:
-            return wanted
-        if n_around + max_new_tokens >= window:
-            processor = self.planner.processor
+        # At least half of it beside a long question.
+        wanted = max(own, n_around + own // 2, n_wanted)
+        return wanted if window is None else min(wanted, window - max_new_tokens)
+
+    def check_room(self, question: str, n_around: int | None, max_new_tokens: int) -> None:
+        """Check that the question leaves room for a document, which need not be read for it.
+
+        Args:
+            question: The question.
+            n_around: Positions of instruction and question, where they are known.
+            max_new_tokens: Room for the answer, in positions.
+
+        Raises:
+            WindowError: It does not.
+        """
+        window, processor = self.planner.window, self.planner.processor
+        if n_around is None:
+            n_around = Allocator(self.planner, self.compressor.soften).around(question)
+        if window is not None and n_around + max_new_tokens >= window:
             raise WindowError(too_long(processor, question, [], n_around, max_new_tokens, window))
-        return min(wanted, window - max_new_tokens)
 
 
 def list_documents(given: Any) -> list[CompressedDocument]:

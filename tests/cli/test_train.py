@@ -47,7 +47,9 @@ def test_a_recipe_becomes_a_pair_that_is_asked(make_recipe, tmp_path, town):
     assert lines[-1] == f'Trained: {trained}. Ask it: e2llm ask FILE -m {trained} -q "..."'
     assert not (tmp_path / "run").exists()
     assert (tmp_path / "elsewhere" / "curves.png").exists()
-    asked = run("ask", town, "-m", trained, "-q", "Who?", "--max-new-tokens", 2, "--json")
+    asked = run(
+        "ask", town, "-m", trained, "-q", "Who?", "--max-new-tokens", 2, "--expand", 0, "--json"
+    )
     assert asked.json["usage"]["n_soft"] > 0
 
 

@@ -40,11 +40,11 @@ def test_what_was_compressed_before_counts_before_the_rest_is_read(trained, town
         run("compress", path, "-m", trained, "--ratio", 2, "--name", name)
     before = stored_files(home)
     long = write(tmp_path / "long.txt", TEXT * 7)
-    message = run("ask", "fine", long, "-m", trained, *Q, *FEW, "--ratio", 8).mistake
+    message = run("ask", "fine", long, "-m", trained, *Q, *FEW, "--expand", 4, "--ratio", 8).mistake
     assert re.search(
         r"beside the \d+ soft tokens of what was compressed before; use a ratio of 16\.$", message
     )
-    message = run("ask", "finer", town, "-m", trained, *Q, *FEW).mistake
+    message = run("ask", "finer", town, "-m", trained, *Q, *FEW, "--expand", 4).mistake
     assert "soft tokens of what was compressed before" in message
     assert stored_files(home) == before
     assert "reading at 16" in run("ask", "fine", long, "-m", trained, *Q, *FEW, "--expand", 0).said
@@ -52,7 +52,7 @@ def test_what_was_compressed_before_counts_before_the_rest_is_read(trained, town
 
 def test_what_fits_at_no_ratio_is_refused_before_anything_is_read(trained, tmp_path, home):
     long = write(tmp_path / "long.txt", TEXT * 100)
-    message = run("ask", long, "-m", trained, *Q, *FEW).mistake
+    message = run("ask", long, "-m", trained, *Q, *FEW, "--expand", 4).mistake
     assert "even one soft token per chunk needs more" in message
     assert not home.exists()
 
@@ -70,3 +70,9 @@ def test_a_question_longer_than_the_window_is_refused_before_anything_is_read(
         message = run("ask", town, "-m", folder, *FEW, "-q", "Who? " * 600).mistake
         assert "shorten the question" in message
     assert not home.exists()
+
+
+def test_a_plan_by_budget_fits_whatever_the_length(trained, tmp_path):
+    long = write(tmp_path / "long.txt", TEXT * 100)
+    answered = run("ask", long, "-m", trained, *Q, *FEW, "--json").json
+    assert answered["usage"]["positions"] + 4 <= 512

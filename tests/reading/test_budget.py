@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from e2llm.errors import UserError, WindowError
 from e2llm.reading.budget import Allocator, Shares
+from e2llm.reading.planner import UNTRAINED_SOFT
 from e2llm.reading.prompt import PASSAGES_INSTRUCTION
 from e2llm.reading.reader import WHOLE_HINT
 from tests.reading.conftest import TEXT
@@ -159,3 +160,45 @@ def test_a_summary_of_what_was_not_read_whole_is_told_of_another_way(trained_pai
         assert made.notices.count(WHOLE_HINT) == n_hints
     made = trained_pair.plan("Summarise it.", documents, budget=250, whole=True, max_new_tokens=4)
     assert WHOLE_HINT not in made.notices
+
+
+def test_a_chunk_longer_than_the_budget_of_the_pair_is_read_all_the_same(make_pair):
+    pair = make_pair(trained=True, budget=100)
+    document = pair.compress(TEXT, chunker=lambda text: [(0, len(text))])
+    made = pair.plan("Who?", document, max_new_tokens=4)
+    assert len(made.expanded) == 1
+
+
+def test_where_the_best_chunk_does_not_fit_the_next_that_does_is_read(pair):
+    text = TEXT + TEXT[:60]
+    document = pair.compress(text, chunker=lambda text: [(0, len(TEXT)), (len(TEXT), len(text))])
+    made = plan(pair, "Who?", [document], 150)
+    assert [chunk.chunk for chunk in made.expanded] == [1]
+
+
+def test_only_neighbours_share_a_row_of_the_table(trained_pair, documents):
+    made = plan(trained_pair, "Who?", documents, 300)
+    n_runs = sum(
+        (row.document, row.chunk - 1) not in {(own.document, own.chunk) for own in made.chunks}
+        for row in made.chunks
+    )
+    assert sum(line.startswith("text") for line in str(made).splitlines()) == n_runs
+
+
+def test_an_untrained_pair_says_that_the_whole_tells_it_nothing(pair, document):
+    made = plan(pair, "Summarise.", [document], 130, whole=True)
+    assert UNTRAINED_SOFT in made.notices
+
+
+def test_white_space_is_not_left_out(trained_pair):
+    document = trained_pair.compress(TEXT + "\n" * 400 + TEXT)
+    made = plan(trained_pair, "Summarise.", [document], 500, whole=True)
+    assert made.n_left_out == 0
+    assert not made.notices
+
+
+def test_a_budget_below_the_soft_tokens_is_refused(trained_pair, documents):
+    with pytest.raises(UserError, match=r"`budget` \(=40\).*raise the budget"):
+        trained_pair.plan("Who?", documents, 2, budget=40, max_new_tokens=4)
+    with pytest.raises(UserError, match=r"`budget` \(=1\)"):
+        trained_pair.plan("Who?", [], budget=1, max_new_tokens=4)

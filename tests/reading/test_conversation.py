@@ -3,9 +3,15 @@
 import pytest
 
 from e2llm.errors import UserError
+from e2llm.reading.reader import Reader
 from tests.reading.conftest import TEXT
 
 TURNS = [("Who painted the pump?", "Ann did."), ("When?", "In May.")]
+
+
+@pytest.fixture(scope="module")
+def document_of_town(trained_pair):
+    return trained_pair.compress(TEXT, "town")
 
 
 def messages_of(turns, question):
@@ -67,7 +73,7 @@ def test_turns_that_find_no_room_are_left_out_with_a_notice(trained_pair):
     turns = [("Who? " * 20, "Ann. " * 20)] * 6
     made = trained_pair.plan("Why?", document, budget=200, max_new_tokens=4, turns=turns)
     assert len(made.ids) + 4 <= 512
-    assert any("of 6 turns before the question found no room" in note for note in made.notices)
+    assert any("of 6 turns before the question were left out" in note for note in made.notices)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +96,46 @@ def test_messages_of_another_form_are_refused_in_one_line(trained_pair, messages
 def test_turns_beside_expand_are_refused(trained_pair, document):
     with pytest.raises(UserError, match="leave `expand` out"):
         trained_pair.ask("Why?", document, 2, turns=TURNS, max_new_tokens=4)
+
+
+def test_a_turn_that_is_too_long_is_left_out_and_not_the_question(trained_pair, document_of_town):
+    turns = [("word " * 1024, "a"), ("Who is Bob?", "Bob")]
+    for documents in ([], [document_of_town]):
+        made = trained_pair.plan("Who?", documents, max_new_tokens=4, turns=turns)
+        assert len(made.ids) + 4 <= 512
+        assert any("of 2 turns" in note for note in made.notices)
+
+
+def test_many_turns_are_ranked_in_few_passes(trained_pair, document_of_town, monkeypatch):
+    ranked, own = [], Reader.rank
+    monkeypatch.setattr(Reader, "rank", lambda self, *asked: ranked.append(1) or own(self, *asked))
+    turns = [(f"Who painted pump {n}?", "Ann.") for n in range(40)]
+    made = trained_pair.plan("Why?", document_of_town, max_new_tokens=4, turns=turns)
+    assert len(ranked) < 60
+    assert any("of 40 turns" in note for note in made.notices)
+
+
+@pytest.mark.parametrize("turns", [[("q",)], [("q", None)], ["ab"], [("q", "\ud800")], [1]])
+def test_turns_of_another_form_are_refused_in_one_line(trained_pair, turns):
+    with pytest.raises(UserError, match="turns") as raised:
+        trained_pair.plan("Why?", [], max_new_tokens=4, turns=turns)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_parts_of_a_message_are_one_text(trained_pair):
+    parts = [{"type": "text", "text": "Who?"}, {"type": "text", "text": "And when?"}]
+    answers = [
+        trained_pair.chat([{"role": "user", "content": content}], max_new_tokens=4)
+        for content in (parts, "Who?\nAnd when?")
+    ]
+    assert answers[0].plan.ids == answers[1].plan.ids
+    with pytest.raises(UserError, match="parts of text alone"):
+        trained_pair.chat([{"role": "user", "content": [{"type": "image_url"}]}])
+
+
+def test_what_was_said_of_the_first_question_is_not_said_of_the_second(trained_pair):
+    document = trained_pair.compress(TEXT * 6, "town")
+    turns = [("Summarise the text.", "A town.")]
+    asked = {"budget": 200, "max_new_tokens": 4}
+    assert trained_pair.plan(turns[0][0], document, **asked).notices
+    assert not trained_pair.plan("Who?", document, turns=turns, **asked).notices

@@ -135,7 +135,19 @@ def test_a_questions_first_word_is_no_name():
         ("What?", True),
         ("Who paid for the bridge?", False),
         ("When was the mayor born?", False),
+        ("Who signed the letter?", False),
+        ("When was the report approved?", False),
+        ("Which main valve fails?", False),
+        ("List the members.", True),
     ],
 )
 def test_questions_about_the_whole_are_known_by_their_words(question, whole):
     assert asks_about_whole(question) is whole
+
+
+def test_a_refused_stream_that_is_closed_early_has_its_answer(weighed):
+    pair = weighed(-1)
+    stream = pair.stream(QUESTION, pair.compress(TEXT), max_new_tokens=4)
+    next(stream)
+    stream.close()
+    assert (stream.finish_reason, stream.answer.found) == ("stop", False)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from e2llm.pair import E2LLM
-from e2llm.reading.plan import UNTRAINED_SOFT
+from e2llm.reading.planner import UNTRAINED_SOFT
 from e2llm.training.checkpoints import TRAINED_FILE
 from e2llm.training.output import PAIR_FOLDER
 from tests import tiny

@@ -20,9 +20,9 @@ BLUE, VERMILLION, GREEN, PURPLE = "#1a80c4", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY, GREY = "#e69f00", "#56b4e9", "#787878"
 # Methods that have the same colour in every figure.
 COLOURS = {"e2llm": BLUE, "full-text": VERMILLION, "rag": GREEN, "no-document": GREY}
-LINES = [
+LINES: list[tuple[str, Any]] = [
     (colour, dashes)
-    for dashes in ("-", "--", ":", "-.")
+    for dashes in ("-", "--", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))
     for colour in (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, GREY)
 ]
 MARKERS = "osD^vP*Xh<>p"
@@ -100,7 +100,7 @@ def styles(specs: Sequence[str]) -> list[dict[str, Any]]:
     """Return how to draw the lines of methods, each of its own colour or dashes."""
     known = {spec: COLOURS.get(spec.partition(" @ ")[0]) for spec in specs}
     # Methods with a colour of their own choose first; a second model's takes what is left.
-    lines: dict[str, tuple[str, str]] = {}
+    lines: dict[str, tuple[str, Any]] = {}
     for spec, colour in known.items():
         if colour and (colour, "-") not in lines.values():
             lines[spec] = colour, "-"

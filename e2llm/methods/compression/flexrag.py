@@ -14,7 +14,9 @@ from e2llm.methods.compression.planned import PlannedReading
 
 @dataclass
 class FlexRag(PlannedReading):
-    """Read every sentence as soft tokens, the best ones at ratio 1 and the others at a coarse one.
+    """Read sentences as soft tokens, the best ones at ratio 1 and as many others as fit coarsely.
+
+    What fits the budget as text is read as text.
 
     Attributes:
         text, fine, fine_ratio, coarse_ratio: As in `PlannedReading`: no text, half of the budget

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from e2llm.documents.compressed import CompressedDocument
-from e2llm.methods.base import NAME, Method, Prompt, check_window
+from e2llm.methods.base import AROUND, NAME, Method, Prompt, check_window
 from e2llm.reading.budget import Allocator, Shares
 
 
@@ -18,7 +18,6 @@ class PlannedReading(Method):
         fine: Share of them for chunks as fine soft tokens; coarse ones fill the rest.
         fine_ratio: Text tokens per fine soft token.
         coarse_ratio: Text tokens per coarse one, or "chunk"; None the pair's own.
-        whole: Whether all is read as soft tokens, as fine as fits.
     """
 
     budget: int | None = None
@@ -26,7 +25,7 @@ class PlannedReading(Method):
     fine: float = 0.0
     fine_ratio: float = 2
     coarse_ratio: float | str | None = None
-    whole: bool = False
+    whole: ClassVar[bool] = False
     role: ClassVar[str] = "equal budget"
     encodes: ClassVar[bool] = True
 
@@ -49,8 +48,16 @@ class PlannedReading(Method):
 
     def positions(self, n_tokens: int) -> int:
         """Predict the budget, or the text where it is shorter."""
-        return min(n_tokens, self._budget)
+        room = self._budget if self.window is None else min(self._budget, self.window - AROUND)
+        return min(n_tokens, max(1, room - AROUND))
 
     @property
     def _budget(self) -> int:
         return self.pair.config.budget if self.budget is None else self.budget
+
+
+@dataclass
+class UniformReading(PlannedReading):
+    """Read all of a document as soft tokens at one ratio, as fine as the budget allows."""
+
+    whole: ClassVar[bool] = True
