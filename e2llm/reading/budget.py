@@ -22,6 +22,8 @@ from e2llm.reading.ranking import RankedChunk
 WHOLE_RATIOS = (1, 2, 4, 8, 16, 32, 64)
 # Chunks that are read anew for one question, at most: two seconds of a laptop's encoder.
 MOST_READ = 128
+# A prompt may have fewer tokens than its chunks one by one: rendered, and joined to passages.
+SPARE = 1.5
 
 # (document, indices of its chunks, ratio) -> the soft tokens of each chunk, (n_soft, d_dec)
 Soften = Callable[[CompressedDocument, Sequence[int], float | str], list[Tensor]]
@@ -88,8 +90,11 @@ class Allocator:
             if not reads_soft:
                 plan = replace(plan, notices=(UNTRAINED_SOFT,))
             plan = self._read_whole(plan, ranked, free)
+        elif not reads_soft or self.shares.text == 1:
+            fitted = self._read_text(question, plan, free, budget)
+            plan = fitted if fitted.expanded else self._read_any(plan, ranked, free, reads_soft)
         else:
-            plan = self._read_ranked(plan, ranked, free, reads_soft)
+            plan = self._read_ranked(plan, ranked, free)
         plan = self._shorten(question, plan, budget)
         if whole and (n_out := plan.n_left_out):
             notice = (
@@ -132,10 +137,9 @@ class Allocator:
         plan: Plan,
         ranked: Sequence[RankedChunk],
         free: int,
-        reads_soft: bool,
     ) -> Plan:
         """Give the best chunks as text, the next as fine soft tokens, the rest as stored."""
-        shares = self.shares if reads_soft else Shares()
+        shares = self.shares
         totals = self._totals(plan.documents, ranked, free)  # (n_fitting,)
         n_text = int(np.searchsorted(totals, free * shares.text, side="right"))
         if shares.text and totals[0] <= free:  # one at the least
@@ -143,9 +147,7 @@ class Allocator:
         left = free - (int(totals[n_text - 1]) if n_text else 0)
         plan = replace(plan, expanded=tuple(ranked[:n_text]))
         if shares.text and not n_text:
-            return self._read_any(plan, ranked, free, reads_soft)
-        if not reads_soft or shares.text == 1:
-            return plan
+            return self._read_any(plan, ranked, free, reads_soft=True)
         sizes = [self._n_soft(plan, chunk, shares.fine_ratio) for chunk in ranked[n_text:]]
         n_fine = int(np.searchsorted(np.cumsum(sizes), min(left, free * shares.fine), "right"))
         n_fine = min(n_fine, MOST_READ)
@@ -154,6 +156,18 @@ class Allocator:
         left -= sum(self._line(plan.documents[which]) for which in {own[0] for own in softened})
         softened += self._fitting(plan, ranked[n_text + n_fine :], left)
         return replace(plan, soft=bool(softened), softened=tuple(softened))
+
+    def _read_text(self, question: str, plan: Plan, free: int, budget: int) -> Plan:
+        """Give as many of the best chunks as text as the written prompt has room for."""
+        n_tokens = np.cumsum(
+            [
+                int(plan.documents[chunk.document].n_tokens_per_chunk[chunk.chunk])
+                for chunk in plan.expanded
+            ]
+        )  # (n_ranked,)
+        # Only as many are tried as could fit, or the whole document would be tokenised.
+        n_most = 1 + int(np.searchsorted(n_tokens, SPARE * free))
+        return self.planner.fit(question, plan.best(n_most), budget)
 
     def _read_any(
         self, plan: Plan, ranked: Sequence[RankedChunk], free: int, reads_soft: bool
