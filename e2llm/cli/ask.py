@@ -131,7 +131,7 @@ def ask(
     chunker = parse_chunker(pair, chunk_chars, overlap_chars)
     items = load_found(found, shelf, pair.fingerprint)
     if expand is None and files:
-        pair.reader.check_room(question or "?", None, max_new_tokens)
+        pair.reader.check_room(question or "?", max_new_tokens)
     if expand is not None:
         wanted_ratio = _fit_ratio(
             pair, items, question or "", max_new_tokens, expand, chunker, wanted_ratio

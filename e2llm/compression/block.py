@@ -10,7 +10,6 @@ from torch import Tensor
 
 from e2llm.chunking.chunker import Span
 from e2llm.compression.encoder_pass import EncoderPass
-from e2llm.model import E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.rows import count_states, soft_counts, soft_ids
 
 BLOCK_CHARS = 65_536
@@ -55,18 +54,10 @@ class BlockReader:
     """Read blocks with a pair.
 
     Attributes:
-        model, processor: The pair.
-        batch_tokens: Encoder tokens per batch, padding included; None for what suits the device.
+        encoder: The pass of the pair's encoder.
     """
 
-    model: E2LLMForCausalLM
-    processor: E2LLMProcessor
-    batch_tokens: int | None = None
-
-    @property
-    def encoder(self) -> EncoderPass:
-        """The pair's encoder."""
-        return EncoderPass(self.model, self.processor, self.batch_tokens)
+    encoder: EncoderPass
 
     def read(
         self,
@@ -87,8 +78,9 @@ class BlockReader:
             ends: Where the text is several documents, the chunks up to the end of each; none
                 carries its rounding error on.
         """
-        rows = self.processor.encoder_rows(text, spans, window)
-        n_tokens = self.processor.count_tokens(text, spans)  # (n_chunks,)
+        model, processor = self.encoder.model, self.encoder.processor
+        rows = processor.encoder_rows(text, spans, window)
+        n_tokens = processor.count_tokens(text, spans)  # (n_chunks,)
         n_states = count_states(rows, len(spans))  # (n_chunks,)
         counts = []
         for first, last in pairwise([0, *(ends or [len(spans)])]):
@@ -97,14 +89,14 @@ class BlockReader:
             counts.append(own_soft)
         n_soft = np.concatenate(counts)  # (n_chunks,)
         states = self.encoder.states(rows)  # (n_tokens, d_enc)
-        fed = soft_ids(rows, n_soft, self.processor.pool_special_tokens)
+        fed = soft_ids(rows, n_soft, processor.pool_special_tokens)
         ids = torch.from_numpy(np.concatenate([*fed, np.zeros(0, np.int64)]))  # (n_tokens,)
         soft_tokens = self._adapt(states, ids.to(states.device), int(n_soft.sum()))
         # Only the mean over a chunk's own tokens is a sentence embedding of a chunk read among
         # others; the other poolings read it alone.
-        alone = window > 1 and self.model.config.embedding_pooling != "mean"
+        alone = window > 1 and model.config.embedding_pooling != "mean"
         if alone:
-            rows = self.processor.encoder_rows(text, spans)
+            rows = processor.encoder_rows(text, spans)
             states = self.encoder.states(rows)
         whole = alone or window == 1
         embeddings = self.encoder.sentence_embeddings(rows, states, len(spans), whole)
@@ -118,6 +110,7 @@ class BlockReader:
         Shape:
             states (n_tokens, d_enc), ids (n_tokens,) -> (n_soft, d_dec)
         """
+        adapter = self.encoder.model.adapter
         states, ids = states[ids >= 0], ids[ids >= 0]  # those that feed a soft token, in order
         parts, start, first = [], 0, 0
         while first < n_soft:
@@ -128,11 +121,9 @@ class BlockReader:
             last = min(last, first + ADAPTER_GROUPS)
             end = int(torch.searchsorted(ids, last))
             # (n_part, d_enc) -> (last - first, d_dec)
-            parts.append(
-                self.model.adapter(states[start:end], ids[start:end] - first, last - first)
-            )
+            parts.append(adapter(states[start:end], ids[start:end] - first, last - first))
             start, first = end, last
-        return torch.cat(parts) if parts else states.new_zeros(0, self.model.adapter.d_dec)
+        return torch.cat(parts) if parts else states.new_zeros(0, adapter.d_dec)
 
 
 def join(parts: list[Tensor]) -> Tensor:

@@ -22,6 +22,7 @@ from e2llm.compression.block import (
     block_bounds,
     join,
 )
+from e2llm.compression.encoder_pass import EncoderPass
 from e2llm.documents.compressed import CompressedDocument, document_key
 from e2llm.documents.document_file import text_sha256
 from e2llm.documents.reading import Source, group_sources
@@ -222,7 +223,7 @@ class Compressor:
 
     @property
     def _reader(self) -> BlockReader:
-        return BlockReader(self.model, self.processor, self.batch_tokens)
+        return BlockReader(EncoderPass(self.model, self.processor, self.batch_tokens))
 
     def _embed(self, text: str, spans: Sequence[Span], prompt: str) -> Tensor:
         rows = self.processor.encoder_rows(text, spans, prompt=prompt)

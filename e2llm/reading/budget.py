@@ -15,7 +15,6 @@ from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import UserError
 from e2llm.reading.plan import Plan, SoftChunk
 from e2llm.reading.planner import UNTRAINED_SOFT, Planner
-from e2llm.reading.prompt import PASSAGES_INSTRUCTION, answer_cue, later_question
 from e2llm.reading.ranking import RankedChunk
 
 # Ratios at which a question about the whole is read; the finest that fits is taken.
@@ -78,7 +77,7 @@ class Allocator:
         Raises:
             UserError: Instruction and question leave no room for a chunk.
         """
-        free = budget - self.around(question)
+        free = budget - self.planner.around(question)
         plan = Plan(tuple(documents), soft=False, expanded=tuple(ranked), budget=budget)
         n_tokens = sum(document.n_tokens for document in documents)
         if n_tokens <= free:
@@ -103,11 +102,6 @@ class Allocator:
             )
             plan = replace(plan, notices=(*plan.notices, notice))
         return plan
-
-    def around(self, question: str) -> int:
-        """Count the positions of instruction and question."""
-        end = later_question(question, answer_cue(self.planner.processor))
-        return len(self.planner.processor.prompt_ids([f"{PASSAGES_INSTRUCTION}\n\n{end}"]))
 
     def _totals(
         self, documents: Sequence[CompressedDocument], ranked: Sequence[RankedChunk], free: int
@@ -159,12 +153,7 @@ class Allocator:
 
     def _read_text(self, question: str, plan: Plan, free: int, budget: int) -> Plan:
         """Give as many of the best chunks as text as the written prompt has room for."""
-        n_tokens = np.cumsum(
-            [
-                int(plan.documents[chunk.document].n_tokens_per_chunk[chunk.chunk])
-                for chunk in plan.expanded
-            ]
-        )  # (n_ranked,)
+        n_tokens = np.cumsum([_n_tokens(plan, chunk) for chunk in plan.expanded])  # (n_ranked,)
         # Only as many are tried as could fit, or the whole document would be tokenised.
         n_most = 1 + int(np.searchsorted(n_tokens, SPARE * free))
         return self.planner.fit(question, plan.best(n_most), budget)
@@ -174,8 +163,10 @@ class Allocator:
     ) -> Plan:
         """Give the best chunk that fits as text; else soft tokens, where they are trained."""
         for chunk in ranked:
-            n_tokens = int(plan.documents[chunk.document].n_tokens_per_chunk[chunk.chunk])
-            if n_tokens <= free and self._totals(plan.documents, [chunk], free)[0] <= free:
+            if (
+                _n_tokens(plan, chunk) <= free
+                and self._totals(plan.documents, [chunk], free)[0] <= free
+            ):
                 return replace(plan, expanded=(chunk,))
         softened = self._fitting(plan, ranked, free) if reads_soft else []
         return replace(plan, soft=bool(softened), softened=tuple(softened))
@@ -199,12 +190,9 @@ class Allocator:
         """Count the positions of the line before a document's soft tokens."""
         return len(self.planner.processor.text_ids(f"\nDocument {document.name}:\n\n"))
 
-    def _n_soft(self, plan: Plan, chunk: RankedChunk, ratio: float | str) -> int:
+    def _n_soft(self, plan: Plan, chunk: RankedChunk, ratio: float) -> int:
         """Bound the soft tokens of a chunk at a ratio."""
-        if ratio == "chunk":
-            return 1
-        n_tokens = int(plan.documents[chunk.document].n_tokens_per_chunk[chunk.chunk])
-        return int(n_tokens / float(ratio)) + 1
+        return int(_n_tokens(plan, chunk) / ratio) + 1
 
     def _softened(
         self, plan: Plan, chunks: Sequence[RankedChunk], ratio: float | str
@@ -246,9 +234,13 @@ class Allocator:
             elif len(plan.expanded) > 1:
                 plan = plan.best(len(plan.expanded) - 1)
             else:
-                n_around = self.around(question)
+                n_around = self.planner.around(question)
                 raise UserError(
                     f"`budget` (={budget}): instruction and question take {n_around} decoder "
                     "positions, and what is left holds not one chunk; raise the budget, shorten "
                     "the question, or compress with smaller chunks."
                 )
+
+
+def _n_tokens(plan: Plan, chunk: RankedChunk) -> int:
+    return int(plan.documents[chunk.document].n_tokens_per_chunk[chunk.chunk])

@@ -15,7 +15,7 @@ from e2llm.reading.plan import Plan
 from e2llm.reading.prompt import answer_cue, answer_text, join_neighbours, prompt_parts
 from e2llm.reading.ranking import RankedChunk
 from e2llm.reading.ratio import PLACE_TOKENS
-from e2llm.reading.reader import Reader
+from e2llm.reading.reader import Reader, check_question
 from e2llm.reading.unknown import note_unknown
 
 # Part of the budget that the passages of a later question may take.
@@ -107,8 +107,7 @@ class Conversation:
         if not turns:
             return self.reader.plan(question, self.documents, expand, budget, whole, max_new_tokens)
         before = [_turn(turn) for turn in turns]
-        if not check_text("question", question).strip():
-            raise UserError("`question` is blank; ask something.")
+        check_question(question)
         known: dict[str, list[RankedChunk]] = {}
         n_left_out = max(0, len(turns) - MOST_TURNS)
         while (

@@ -8,7 +8,12 @@ from e2llm.errors import UserError, WindowError
 from e2llm.model import E2LLMConfig, E2LLMProcessor
 from e2llm.reading.notices import ratio_notices
 from e2llm.reading.plan import Plan
-from e2llm.reading.prompt import answer_cue, prompt_parts
+from e2llm.reading.prompt import (
+    PASSAGES_INSTRUCTION,
+    answer_cue,
+    later_question,
+    prompt_parts,
+)
 from e2llm.reading.ranking import RankedChunk
 from e2llm.reading.ratio import too_long
 
@@ -113,6 +118,11 @@ class Planner:
             )
             plan = replace(plan, notices=(*plan.notices, notice))
         return plan
+
+    def around(self, question: str) -> int:
+        """Count the positions of instruction and question."""
+        end = later_question(question, answer_cue(self.processor))
+        return len(self.processor.prompt_ids([f"{PASSAGES_INSTRUCTION}\n\n{end}"]))
 
     def fit(self, question: str, plan: Plan, positions: int, least: int = 0) -> Plan:
         """Return the plan with the most of its best chunks that take at most so many positions.

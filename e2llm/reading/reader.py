@@ -45,18 +45,6 @@ class Reader:
     ) -> Plan:
         """Plan a question as `E2LLM.plan` says."""
         self._check(question, documents)
-        plan = self._plan(question, documents, expand, budget, whole, max_new_tokens)
-        return note_unknown(plan, self.planner.processor, question, documents)
-
-    def _plan(
-        self,
-        question: str,
-        documents: Sequence[CompressedDocument],
-        expand: int | None,
-        budget: int | None,
-        whole: bool,
-        max_new_tokens: int,
-    ) -> Plan:
         if budget is not None:
             self._check_budget(budget, max_new_tokens)
         if whole and expand is not None:
@@ -64,17 +52,31 @@ class Reader:
         if expand is not None or not documents:
             expand = check_count("expand", expand or 0, 0, "chunks; 0 reads soft tokens alone")
             ranked = self.rank(question, documents) if documents and expand else []
-            return self.planner.plan(question, documents, ranked, expand, max_new_tokens, budget)
+            given = (question, documents, ranked, expand, max_new_tokens, budget)
+            plan = self.planner.plan(*given)
+        else:
+            plan = self._allocate(question, documents, budget, whole, max_new_tokens)
+        return note_unknown(plan, self.planner.processor, question, documents)
+
+    def _allocate(
+        self,
+        question: str,
+        documents: Sequence[CompressedDocument],
+        budget: int | None,
+        whole: bool,
+        max_new_tokens: int,
+    ) -> Plan:
+        """Plan by budget: the one that is given, or the pair's own."""
         ranked = self.rank(question, documents)
-        allocator = Allocator(self.planner, self.compressor.soften)
         if budget is None:
             n_whole = sum(document.n_soft for document in documents) if whole else 0
-            n_around = allocator.around(question)
+            n_around = self.planner.around(question)
             # A chunk longer than the pair's own budget is read all the same.
             best = ranked[0]
             n_best = int(documents[best.document].n_tokens_per_chunk[best.chunk])
             n_wanted = n_around + max(n_whole, n_best) + PLACE_TOKENS
             budget = self._default_budget(question, n_around, n_wanted, max_new_tokens)
+        allocator = Allocator(self.planner, self.compressor.soften)
         plan = allocator.plan(question, documents, ranked, budget, whole)
         hint = self.planner.config.trained and not whole and names_whole(question)
         if hint and plan.n_left_out:
@@ -90,8 +92,7 @@ class Reader:
         return Finder(self.compressor).find(question, plan)
 
     def _check(self, question: str, documents: Sequence[CompressedDocument]) -> None:
-        if not check_text("question", question).strip():
-            raise UserError("`question` is blank; ask something.")
+        check_question(question)
         # Stale soft tokens are never read.
         for document in documents:
             document.check_fingerprint(self.compressor.fingerprint)
@@ -114,28 +115,32 @@ class Reader:
 
         As far as the window goes.
         """
-        self.check_room(question, n_around, max_new_tokens)
+        self.check_room(question, max_new_tokens)
         own, window = self.planner.config.budget, self.planner.window
         # At least half of it beside a long question.
         wanted = max(own, n_around + own // 2, n_wanted)
         return wanted if window is None else min(wanted, window - max_new_tokens)
 
-    def check_room(self, question: str, n_around: int | None, max_new_tokens: int) -> None:
+    def check_room(self, question: str, max_new_tokens: int) -> None:
         """Check that the question leaves room for a document, which need not be read for it.
 
         Args:
             question: The question.
-            n_around: Positions of instruction and question, where they are known.
             max_new_tokens: Room for the answer, in positions.
 
         Raises:
             WindowError: It does not.
         """
         window, processor = self.planner.window, self.planner.processor
-        if n_around is None:
-            n_around = Allocator(self.planner, self.compressor.soften).around(question)
+        n_around = self.planner.around(question)
         if window is not None and n_around + max_new_tokens >= window:
             raise WindowError(too_long(processor, question, [], n_around, max_new_tokens, window))
+
+
+def check_question(question: str) -> None:
+    """Raise `UserError` unless a question is a text that asks something."""
+    if not check_text("question", question).strip():
+        raise UserError("`question` is blank; ask something.")
 
 
 def list_documents(given: Any) -> list[CompressedDocument]:
