@@ -11,7 +11,7 @@ LOWEST = 5.19.0
 QUICK = tests/chunking tests/compression tests/documents tests/engines tests/reading \
 	tests/model/test_adapters.py tests/model/test_modeling.py tests/model/test_processing.py \
 	tests/test_pair.py tests/test_extending.py tests/evaluation/test_metrics.py
-Q ?= What does a return statement do?
+Q ?= How are default parameter values evaluated?
 export Q
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REFERENCE = $(VENV)/python-reference.txt
