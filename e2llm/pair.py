@@ -13,6 +13,7 @@ from e2llm.chunking.chunker import Chunker, SpanMaker
 from e2llm.chunking.semantic import SemanticChunker
 from e2llm.compression.compressor import Compressor, Progress
 from e2llm.documents.compressed import CompressedDocument
+from e2llm.documents.source import Source
 from e2llm.engines import Engine, Sampling
 from e2llm.engines.transformers import TransformersEngine
 from e2llm.errors import UserError
@@ -166,7 +167,7 @@ class E2LLM:
 
     def compress(
         self,
-        text: str,
+        text: str | Source,
         name: str = "document",
         ratio: float | str | None = None,
         *,
@@ -179,7 +180,7 @@ class E2LLM:
         """Compress a text once, to be asked many times.
 
         Args:
-            text: Text of any length.
+            text: Text of any length, or what `e2llm.read` makes of a file, which has its own name.
             name: What the document is called in prompts.
             ratio: Text tokens (the decoder's) per soft token, or "chunk" for one soft token per
                 chunk (the paper); None for the pair's own.
@@ -193,13 +194,13 @@ class E2LLM:
             UserError: An argument breaks its rule.
             ReadError: The text is blank.
         """
+        if not isinstance(text, Source):
+            text = Source(name, text, tuple(page_starts))
         return self.compressor.compress(
             text,
-            name,
             self.config.ratio if ratio is None else ratio,
             self.chunker if chunker is None else chunker,
             self.config.window_chunks if window is None else window,
-            page_starts,
             previous,
             progress,
         )
@@ -226,8 +227,8 @@ class E2LLM:
             raise UserError(
                 f"`chunker` must be given: {document.name!r} was cut by a callable of your own."
             )
-        made = (document.name, document.ratio, chunker, document.window, document.page_starts)
-        return self.compressor.compress(document.text + text, *made, previous=document)
+        grown, ratio, window = document.source(text), document.ratio, document.window
+        return self.compressor.compress(grown, ratio, chunker, window, document)
 
     def ask(
         self,

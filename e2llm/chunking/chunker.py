@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from e2llm.checks import check_count
 from e2llm.errors import UserError
@@ -70,6 +71,34 @@ class Chunker:
                 start += 1
         return spans
 
+    def cut(self, text: str, starts: Sequence[int]) -> list[Span]:
+        """Return the spans of the chunks of a text of records: no record is cut that fits a chunk.
+
+        Neighbouring records stand in one chunk as far as they fit, without overlap; a record of
+        more than `size` characters is cut as any text is.
+
+        Args:
+            text: The text.
+            starts: Offset of each record's first character, ascending.
+
+        Example:
+            >>> Chunker(size=10).cut("a: 1\\nb: 2\\nc: 3\\n", [0, 5, 10])
+            [(0, 10), (10, 15)]
+        """
+        spans: list[Span] = []
+        bounds = sorted({0, len(text), *starts})
+        start = 0
+        for before, end in pairwise(bounds):
+            if end - start <= self.size:
+                continue
+            if before > start:
+                spans.append((start, before))
+                start = before
+            if end - start > self.size:
+                spans += [(start + own, start + last) for own, last in self(text[start:end])]
+                start = end
+        return [*spans, (start, len(text))] if start < len(text) else spans
+
     def _break(self, text: str, start: int, end: int) -> int:
         middle = start + max(1, self.size // 2)
         for pattern in (SENTENCE_END, _WORD_END):
@@ -106,13 +135,17 @@ def _is_flag_letter(char: str) -> bool:
     return "\U0001f1e6" <= char <= "\U0001f1ff"
 
 
-def make_spans(text: str, chunker: SpanMaker) -> list[Span]:
+def make_spans(text: str, chunker: SpanMaker, record_starts: Sequence[int] = ()) -> list[Span]:
     """Run `chunker` on `text` and check what it returns.
+
+    A `Chunker` keeps records whole.
 
     Raises:
         UserError: A span is empty, leaves the text, goes backwards, or leaves out anything but
             white space.
     """
+    if record_starts and isinstance(chunker, Chunker):
+        return chunker.cut(text, record_starts)
     try:
         spans = [(int(start), int(end)) for start, end in chunker(text)]
     except (TypeError, ValueError) as error:

@@ -78,7 +78,7 @@ def compress(
         if output is not None:
             _save(document, output)
         asked = document.ratio_note if wanted_ratio is not None else None
-        for note in (asked, document.unknown_note):
+        for note in (asked, *document.notices, document.unknown_note):
             if note:
                 say(note)
         if as_json:
@@ -122,5 +122,6 @@ def _facts(document: "CompressedDocument", seconds: float) -> dict[str, object]:
         "n_chunks": document.n_chunks,
         "ratio": document.ratio_got,
         "ratio_asked": document.ratio,
+        "notices": list(document.notices),
         "compress_s": seconds,
     }

@@ -99,7 +99,7 @@ def _sum_up(lines: list[str], answer: "Answer") -> None:
     places: list[str] = []
     last = None
     for chunk in answer.expanded:
-        page = f" (page {chunk.page})" if chunk.page else ""
+        page = f" ({chunk.unit} {chunk.page})" if chunk.page else ""
         # Neighbours on one page are one place.
         if last and (last.document, last.end, last.page) == (
             chunk.document,

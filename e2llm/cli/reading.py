@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.progress import TaskProgressColumn
 
 from e2llm.cli.terminal import progress_bar, say, status
-from e2llm.documents.reading import Source, group_sources
+from e2llm.documents.source import Source, group_sources
 from e2llm.errors import CorruptDocumentError, E2LLMError, LibraryError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Reading:
             yield from self._compress_group(group)
 
     def _compress_group(self, group: list[Source]) -> list[tuple["CompressedDocument", float]]:
-        keys = [self._compressor.key(source.text, *self._settings) for source in group]
+        keys = [self._compressor.key(source, *self._settings) for source in group]
         documents = self._stored(keys)
         new: dict[str, Source] = {}
         for source, key in zip(group, keys, strict=True):
@@ -61,10 +61,7 @@ class Reading:
         documents |= zip(new, self._read(list(new.values())), strict=True)
         seconds = (time.perf_counter() - start_s) / max(1, len(new))
         # The same text may be known under the name of another file.
-        named = [
-            documents[key].renamed(source.name, source.page_starts)
-            for source, key in zip(group, keys, strict=True)
-        ]
+        named = [documents[key].of_source(source) for source, key in zip(group, keys, strict=True)]
         is_new = [new.get(key) is source for source, key in zip(group, keys, strict=True)]
         self._store(
             [
@@ -128,22 +125,12 @@ class Reading:
     def _read_one(
         self, source: Source, previous: "CompressedDocument | None"
     ) -> "CompressedDocument":
-        ratio, chunker, window = self._settings
         with ReadingBar(source, len(previous.text) if previous else 0) as bar:
             if len(source.text) > LONG_CHARS:
                 # The encoder's first run is slow for reasons of its own: it would spoil the
                 # estimate.
                 self._compressor.embed_question("Ready?")
-            return self._compressor.compress(
-                source.text,
-                source.name,
-                ratio,
-                chunker,
-                window,
-                source.page_starts,
-                previous,
-                bar.update,
-            )
+            return self._compressor.compress(source, *self._settings, previous, bar.update)
 
     def _store(self, documents: list["CompressedDocument"]) -> None:
         if self.library is None or not documents:

@@ -59,7 +59,7 @@ def show(
             else f"{name:<{width}}  {value}"
         )
     for row in rows:
-        page = f"  page {row['page']}" if row["page"] else ""
+        page = f"  {row['unit']} {row['page']}" if row["page"] else ""
         start = " ".join(row["text"].split())[:60]
         print(
             f"{row['index']:>6}  {row['start']}-{row['end']}  {row['n_tokens']} tokens  "
@@ -180,7 +180,8 @@ def _document_facts(document: Any, chunks: bool) -> dict[str, Any]:
         "ratio": round(document.ratio_got, 2),
         "ratio_asked": document.ratio,
         "window": document.window,
-        "pages": len(document.page_starts) or None,
+        f"{document.unit}s": len(document.page_starts) or None,
+        "notices": list(document.notices),
         "sha256": document.sha256,
         "fingerprint": document.fingerprint,
         "key": document.key,

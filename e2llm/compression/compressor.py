@@ -25,7 +25,7 @@ from e2llm.compression.block import (
 from e2llm.compression.encoder_pass import EncoderPass
 from e2llm.documents.compressed import CompressedDocument, document_key
 from e2llm.documents.document_file import text_sha256
-from e2llm.documents.reading import Source, group_sources
+from e2llm.documents.source import Source, group_sources
 from e2llm.errors import ReadError, UserError
 from e2llm.model import E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.modeling import evaluating
@@ -66,24 +66,21 @@ class Compressor:
     @torch.inference_mode()
     def compress(
         self,
-        text: str,
-        name: str,
+        source: Source,
         ratio: float | str,
         chunker: SpanMaker,
         window: int = 1,
-        page_starts: Sequence[int] = (),
         previous: CompressedDocument | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> CompressedDocument:
-        """Compress `text`; of what `previous` already holds, only the tail is encoded.
+        """Compress a text; of what `previous` already holds, only the tail is encoded.
 
         Args:
-            text: The whole text, at least one character that is not white space.
-            name: What the document is called in prompts and in the library.
+            source: The whole text, at least one character that is not white space, under the name
+                that it has in prompts and in the library.
             ratio: Text tokens (the decoder's) per soft token, or "chunk".
             chunker: `text -> spans`.
             window: Chunks that the encoder reads together (late chunking).
-            page_starts: Offsets of the pages' first characters.
             previous: An earlier state of the same growing text, compressed by the same model in the
                 same way.
             progress: Called after each block.
@@ -93,10 +90,9 @@ class Compressor:
             ReadError: The text is blank, or the encoder's tokenizer makes nothing of it.
         """
         ratio = check_ratio(ratio)
-        _check_text(text, name, window, page_starts)
-        spans = make_spans(text, chunker)
-        blocks = self._blocks(text, spans, ratio, window, previous, progress)
-        source = Source(name, text, tuple(page_starts))
+        _check_source(source, window)
+        spans = make_spans(source.text, chunker, source.record_starts)
+        blocks = self._blocks(source.text, spans, ratio, window, previous, progress)
         return self._document(source, spans, blocks, ratio, chunker, window)
 
     @torch.inference_mode()
@@ -121,18 +117,17 @@ class Compressor:
         for group in group_sources(sources, BLOCK_CHARS if window == 1 else 0):
             if len(group) == 1:
                 (source,) = group
-                given = source.text, source.name, ratio, chunker, window, source.page_starts
-                yield self.compress(*given)
+                yield self.compress(source, ratio, chunker, window)
                 continue
             for source in group:
-                _check_text(source.text, source.name, window, source.page_starts)
+                _check_source(source, window)
             yield from self._compress_together(group, ratio, chunker)
 
     def _compress_together(
         self, group: Sequence[Source], ratio: float | str, chunker: SpanMaker
     ) -> Iterator[CompressedDocument]:
         """Read short texts as one block, in which none of them carries a rounding error on."""
-        spans = [make_spans(source.text, chunker) for source in group]
+        spans = [make_spans(own.text, chunker, own.record_starts) for own in group]
         starts = np.cumsum([0, *(len(source.text) for source in group)]).tolist()
         ends = np.cumsum([len(own) for own in spans]).tolist()  # in chunks
         joined = [
@@ -168,6 +163,8 @@ class Compressor:
             ratio=ratio,
             window=window,
             page_starts=source.page_starts,
+            unit=source.unit,
+            notices=source.notices,
             chunker=chunker if isinstance(chunker, Chunker) else None,
             unknown_share=self.processor.unknown_share(source.text),
         )
@@ -178,10 +175,10 @@ class Compressor:
             )
         return document
 
-    def key(self, text: str, ratio: float | str, chunker: SpanMaker, window: int = 1) -> str:
+    def key(self, source: Source, ratio: float | str, chunker: SpanMaker, window: int = 1) -> str:
         """Return the key of the document that `compress` makes, without making it."""
-        spans = make_spans(text, chunker)
-        return document_key(text_sha256(text), self.fingerprint, spans, window, ratio)
+        spans = make_spans(source.text, chunker, source.record_starts)
+        return document_key(text_sha256(source.text), self.fingerprint, spans, window, ratio)
 
     @torch.inference_mode()
     def embed(self, text: str, spans: Sequence[Span]) -> Tensor:
@@ -277,7 +274,8 @@ class Compressor:
         return kept if kept == len(spans) == previous.n_chunks else kept // window * window
 
 
-def _check_text(text: str, name: str, window: int, page_starts: Sequence[int]) -> None:
+def _check_source(source: Source, window: int) -> None:
+    text, name, page_starts = source.text, source.name, source.page_starts
     check_count("window", window, 1, "chunk")
     check_text("name", name)
     check_text(repr(name), text)

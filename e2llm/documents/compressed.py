@@ -11,6 +11,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ import torch
 from e2llm.chunking.chunker import Chunker, Span
 from e2llm.documents.atomic import write_atomically
 from e2llm.documents.document_file import FORMAT, corrupt, read_file, serialize, text_sha256
-from e2llm.documents.reading import page_at
+from e2llm.documents.source import Source, page_at
 from e2llm.documents.words import WordIndex
 from e2llm.errors import StaleDocumentError, UserError
 
@@ -35,6 +36,7 @@ class Chunk:
         n_tokens: Decoder tokens of the text.
         n_soft: Soft tokens that stand for it.
         page: 1-based page that it starts on, where the document has pages.
+        unit: What a page is called.
     """
 
     text: str
@@ -44,6 +46,7 @@ class Chunk:
     n_tokens: int
     n_soft: int
     page: int | None = None
+    unit: str = "page"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,8 @@ class CompressedDocument:
         ratio: What was asked: text tokens per soft token, or "chunk" for one soft token per chunk.
         window: Chunks that the encoder read together (late chunking); 1 is each alone.
         page_starts: Offset of each page's first character, empty where there are no pages.
+        unit: What a page is called: "page", "slide", "message" ...
+        notices: What was not read of its file, was assumed or was replaced; one line each.
         chunker: What cut it, or None where a plugged-in callable did.
         unknown_share: Share of the text's letters that the encoder's tokenizer does not know.
 
@@ -83,6 +88,8 @@ class CompressedDocument:
     page_starts: tuple[int, ...] = field(default=())
     chunker: Chunker | None = None
     unknown_share: float = 0.0
+    unit: str = "page"
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what a file from elsewhere could claim.
@@ -126,6 +133,7 @@ class CompressedDocument:
                 n_tokens=int(self.n_tokens_per_chunk[index]),
                 n_soft=int(self.n_soft_per_chunk[index]),
                 page=page_at(self.page_starts, start),
+                unit=self.unit,
             )
             for index, (start, end) in enumerate(self.spans.tolist())
         ]
@@ -194,14 +202,28 @@ class CompressedDocument:
         """Digest of text, model, chunking, window and ratio: what the document is stored under."""
         return document_key(self.sha256, self.fingerprint, self.spans, self.window, self.ratio)
 
-    def renamed(
-        self, name: str, page_starts: tuple[int, ...] | None = None
-    ) -> "CompressedDocument":
-        """Return the document under another name, and with other pages where they are given."""
-        page_starts = self.page_starts if page_starts is None else page_starts
-        if (name, page_starts) == (self.name, self.page_starts):
+    def renamed(self, name: str) -> "CompressedDocument":
+        """Return the document under another name."""
+        return self._replaced(name=name)
+
+    def of_source(self, source: Source) -> "CompressedDocument":
+        """Return the document as that of another file with the same text."""
+        return self._replaced(
+            name=source.name,
+            page_starts=source.page_starts,
+            unit=source.unit,
+            notices=source.notices,
+        )
+
+    def source(self, more: str = "") -> Source:
+        """Return its text, with `more` at the end, as the source that it was made of."""
+        text = self.text + more
+        return Source(self.name, text, self.page_starts, self.unit, notices=self.notices)
+
+    def _replaced(self, **parts: Any) -> "CompressedDocument":
+        if all(getattr(self, part) == value for part, value in parts.items()):
             return self
-        other = replace(self, name=name, page_starts=page_starts)
+        other = replace(self, **parts)
         # What was counted and digested of the text holds for it too.
         kept = ("words", "sha256", "key")
         vars(other).update({part: vars(self)[part] for part in kept if part in vars(self)})
@@ -257,6 +279,8 @@ class CompressedDocument:
             "ratio": self.ratio,
             "window": self.window,
             "page_starts": list(self.page_starts),
+            "unit": self.unit,
+            "notices": list(self.notices),
             "chunker": self.chunker and [self.chunker.size, self.chunker.overlap],
             "n_chunks": self.n_chunks,
             "n_soft": self.n_soft,
@@ -291,6 +315,8 @@ class CompressedDocument:
                 chunker=header["chunker"] and Chunker(*header["chunker"]),
                 # A file of an earlier version says nothing of it.
                 unknown_share=float(header.get("unknown_share", 0.0)),
+                unit=str(header.get("unit", "page")),
+                notices=tuple(map(str, header.get("notices", ()))),
             )
             # A file of an earlier version has none; then they are counted when they are asked for.
             if (words := WordIndex.of_tensors(tensors, document.n_chunks)) is not None:

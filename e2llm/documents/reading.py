@@ -12,58 +12,17 @@ import os
 import re
 import stat
 import sys
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from e2llm.documents import formats
+from e2llm.documents.formats.base import Content
 from e2llm.documents.formats.encoding import decode
+from e2llm.documents.source import Source
 from e2llm.errors import E2LLMError, ReadError
 
 PAGE_SEPARATOR = "\n\n"
 # A name is shown, stored and read by the decoder: what is no printable character of one line is a
 # question mark there.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Plain text of one file.
-
-    Attributes:
-        name: The file's name without its folder; "stdin" for "-".
-        page_starts: The offset of each page's first character; empty where the format has no pages.
-    """
-
-    name: str
-    text: str
-    page_starts: tuple[int, ...] = ()
-
-    def page_at(self, offset: int) -> int | None:
-        """Return the 1-based page that holds the character at `offset`; None without pages."""
-        return page_at(self.page_starts, offset)
-
-
-def page_at(page_starts: Sequence[int], offset: int) -> int | None:
-    """Return the 1-based page that holds the character at `offset`.
-
-    None where there are no pages or `offset` is before the first.
-    """
-    return bisect_right(page_starts, offset) or None
-
-
-def group_sources(sources: Sequence[Source], most_chars: int) -> Iterator[list[Source]]:
-    """Yield neighbours of at most so many characters together, and a longer text alone."""
-    group: list[Source] = []
-    n_chars = 0
-    for source in sources:
-        n_chars += len(source.text)
-        if group and n_chars > most_chars:
-            yield group
-            group, n_chars = [], len(source.text)
-        group.append(source)
-    if group:
-        yield group
 
 
 def read(path: str | os.PathLike[str], encoding: str | None = None) -> Source:
@@ -101,18 +60,41 @@ def read(path: str | os.PathLike[str], encoding: str | None = None) -> Source:
             "program and save it again"
         ) from error
 
-    pages = [_clean(page) for page in ([content] if isinstance(content, str) else content)]
-    text = PAGE_SEPARATOR.join(pages)
-    if not text.strip():
+    name = "stdin" if path == "-" else _UNPRINTABLE.sub("?", os.path.basename(path))
+    source = make_source(name, content)
+    if not source.text.strip():
         raise ReadError(
             f"{shown} has no text, only white space or mark-up: give a file that has text"
         )
-    # Where each page begins once they are joined.
-    starts = [0]
-    for page in pages[:-1]:
-        starts.append(starts[-1] + len(page) + len(PAGE_SEPARATOR))
-    name = "stdin" if path == "-" else _UNPRINTABLE.sub("?", os.path.basename(path))
-    return Source(name, text, () if isinstance(content, str) else tuple(starts))
+    return source
+
+
+def make_source(name: str, content: str | Content) -> Source:
+    """Clean what a format's reader gives, and join its parts."""
+    if isinstance(content, str):
+        content = Content([content])
+    parts: list[str] = []
+    page_starts: list[int] = []
+    record_starts: list[int] = []
+    end = 0
+    for number, part in enumerate(content.parts):
+        if number:
+            parts.append(PAGE_SEPARATOR)
+            end += len(PAGE_SEPARATOR)
+        page_starts.append(end)
+        for record in (part,) if isinstance(part, str) else part:
+            if not isinstance(part, str):
+                record_starts.append(end)
+            parts.append(_clean(record))
+            end += len(parts[-1])
+    return Source(
+        name,
+        "".join(parts),
+        tuple(page_starts) if content.unit else (),
+        content.unit or "page",
+        tuple(record_starts),
+        content.notices,
+    )
 
 
 def _load(path: str) -> bytes:

@@ -118,7 +118,8 @@ class Allocator:
             if which not in lines:
                 end, page = len(document.text), len(document.page_starts)
                 # As long as a place can be: two offsets and two pages.
-                line = f"\nFrom {document.name} (characters {end}-{end}, pages {page}-{page}):\n\n"
+                pages = f"{document.unit}s {page}-{page}"
+                line = f"\nFrom {document.name} (characters {end}-{end}, {pages}):\n\n"
                 lines[which] = len(self.planner.processor.text_ids(line))
             total += lines[which] + int(document.n_tokens_per_chunk[index])
             totals.append(total)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from e2llm.checks import check_text
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import UserError
+from e2llm.reading.document_notices import note_documents
 from e2llm.reading.plan import Plan
 from e2llm.reading.prompt import answer_cue, answer_text, join_neighbours, prompt_parts
 from e2llm.reading.ranking import RankedChunk
 from e2llm.reading.ratio import PLACE_TOKENS
 from e2llm.reading.reader import Reader, check_question
-from e2llm.reading.unknown import note_unknown
 
 # Part of the budget that the passages of a later question may take.
 LATER_SHARE = 0.5
@@ -117,7 +117,7 @@ class Conversation:
             n_left_out = len(turns) - (len(turns) - n_left_out) // 2
         processor = self.reader.planner.processor
         # What was said of the first question is not said of this one.
-        plan = note_unknown(replace(plan, notices=()), processor, question, self.documents)
+        plan = note_documents(replace(plan, notices=()), processor, question, self.documents)
         if n_left_out:
             notice = (
                 f"{n_left_out:,} of {len(turns):,} turns before the question were left out: at "

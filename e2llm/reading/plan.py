@@ -203,4 +203,4 @@ def _expanded(documents: Sequence[CompressedDocument], ranked: RankedChunk) -> E
     document, score = documents[ranked.document], round(ranked.score, 4)
     chunk = document.chunks[ranked.chunk]
     place = (document.name, chunk.start, chunk.end, ranked.chunk)
-    return ExpandedChunk(chunk.text, *place, score, chunk.page)
+    return ExpandedChunk(chunk.text, *place, score, chunk.page, chunk.unit)

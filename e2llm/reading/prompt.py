@@ -40,6 +40,7 @@ class ExpandedChunk:
         score: Similarity of its sentence embedding to the question's; the cosine where embeddings
             are normalised.
         page: 1-based page that it starts on, where the document has pages.
+        unit: What a page is called.
     """
 
     text: str
@@ -49,6 +50,7 @@ class ExpandedChunk:
     index: int
     score: float
     page: int | None = None
+    unit: str = "page"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Passage:
         text: Its text.
         start, end: Offsets in the document's text, in characters.
         pages: First and last page that it stands on, where the document has pages.
+        unit: What a page is called.
     """
 
     document: str
@@ -84,6 +87,7 @@ class Passage:
     start: int
     end: int
     pages: tuple[int, int] | None
+    unit: str = "page"
 
     @property
     def place(self) -> str:
@@ -92,7 +96,8 @@ class Passage:
         if self.pages is None:
             return place
         first, last = self.pages
-        return f"{place}, page {first}" if first == last else f"{place}, pages {first}-{last}"
+        numbers = f" {first}" if first == last else f"s {first}-{last}"
+        return f"{place}, {self.unit}{numbers}"
 
 
 def join_neighbours(
@@ -112,7 +117,8 @@ def join_neighbours(
         document = documents[which]
         for start, end in join_spans(document.spans, by_document[which]):
             pages = pages_between(document.page_starts, start, end)
-            passages.append(Passage(document.name, document.text[start:end], start, end, pages))
+            text = document.text[start:end]
+            passages.append(Passage(document.name, text, start, end, pages, document.unit))
     return passages
 
 

@@ -9,12 +9,12 @@ from e2llm.compression.compressor import Compressor
 from e2llm.documents.compressed import CompressedDocument
 from e2llm.errors import UserError, WindowError
 from e2llm.reading.budget import Allocator
+from e2llm.reading.document_notices import note_documents
 from e2llm.reading.found import Finder, names_whole
 from e2llm.reading.plan import Plan
 from e2llm.reading.planner import Planner
 from e2llm.reading.ranking import RankedChunk, rank_chunks
 from e2llm.reading.ratio import PLACE_TOKENS, too_long
-from e2llm.reading.unknown import note_unknown
 
 WHOLE_HINT = (
     "the question seems to be about the whole, and only the passages that fit it best were read; "
@@ -56,7 +56,7 @@ class Reader:
             plan = self.planner.plan(*given)
         else:
             plan = self._allocate(question, documents, budget, whole, max_new_tokens)
-        return note_unknown(plan, self.planner.processor, question, documents)
+        return note_documents(plan, self.planner.processor, question, documents)
 
     def _allocate(
         self,

@@ -122,3 +122,20 @@ def test_a_callable_that_loses_text_or_goes_backwards_is_refused(spans, rule):
 
 def test_a_callable_may_leave_out_white_space():
     assert make_spans("ab  cd \n", lambda _: [(0, 2), (4, 6)]) == [(0, 2), (4, 6)]
+
+
+@given(st.lists(st.text(alphabet="ab .\n", min_size=1, max_size=40), max_size=30))
+def test_records_stay_whole_where_they_fit_and_chunks_are_the_text(records: list[str]) -> None:
+    text = "".join(records)
+    starts = [len("".join(records[:place])) for place in range(len(records))]
+    spans = Chunker(size=16).cut(text, starts)
+    assert "".join(text[start:end] for start, end in spans) == text
+    assert all(0 < end - start <= 16 for start, end in spans)
+    bounds = {start for start, _ in spans} | {len(text)}
+    for start, record in zip(starts, records, strict=True):
+        cut = [bound for bound in bounds if start < bound < start + len(record)]
+        assert len(record) > 16 or not cut
+    # As few chunks as records allow: two neighbours of whole records would not fit one.
+    whole = [span for span in spans if span[0] in starts and span[1] in {*starts, len(text)}]
+    for before, after in pairwise(whole):
+        assert before[1] != after[0] or after[1] - before[0] > 16

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from e2llm.chunking.chunker import Chunker
 from e2llm.compression.block import BLOCK_CHARS, block_bounds
 from e2llm.documents.compressed import CompressedDocument
-from e2llm.documents.reading import Source, group_sources
+from e2llm.documents.source import Source, group_sources
 from e2llm.errors import ReadError, StaleDocumentError, UserError
 from tests import tiny
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from e2llm.compression.compressor import Compressor
 from e2llm.compression.encoder_pass import length_batches
 from e2llm.documents.compressed import CompressedDocument
+from e2llm.documents.source import Source
 from tests import tiny
 
 TEXT = tiny.TEXT * 12
@@ -32,7 +33,7 @@ def assert_same(one: CompressedDocument, other: CompressedDocument) -> None:
 @pytest.mark.parametrize("budget", [1, 200, 100_000])
 def test_the_size_of_a_batch_changes_nothing(pair, budget):
     small = Compressor(pair.model, pair.processor, pair.fingerprint, batch_tokens=budget)
-    assert_same(small.compress(TEXT, "document", 4, pair.chunker), pair.compress(TEXT))
+    assert_same(small.compress(Source("document", TEXT), 4, pair.chunker), pair.compress(TEXT))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "max", "lasttoken", "mean"])

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from e2llm.documents.reading import Source, page_at, read
+from e2llm.documents.formats import Content
+from e2llm.documents.reading import make_source, read
+from e2llm.documents.source import Source, page_at
 from e2llm.errors import ReadError
 from tests.documents.files import error_of, write_pdf
 
@@ -111,3 +113,11 @@ def test_standard_input_that_is_empty_or_closed_is_refused() -> None:
 def test_the_pipe_of_a_process_substitution_is_read() -> None:
     command = ["bash", "-c", '"$0" -c "$1" <(echo from a command)', sys.executable, IN_CHILD + SHOW]
     assert run(command).endswith(r"'from a command\n'")
+
+
+def test_parts_are_joined_with_their_places() -> None:
+    content = Content(["a\r\nb", ["c: 1\n", "d: 2\n"], "e"], "sheet", ("f was not read.",))
+    source = make_source("g", content)
+    assert source == Source(
+        "g", "a\nb\n\nc: 1\nd: 2\n\n\ne", (0, 5, 17), "sheet", (5, 10), ("f was not read.",)
+    )

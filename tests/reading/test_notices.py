@@ -1,5 +1,7 @@
 """Notices: one line for many documents, and none for what nobody asked for."""
 
+from e2llm.documents.compressed import CompressedDocument
+from e2llm.documents.source import Source
 from tests.reading.conftest import TEXT
 
 
@@ -30,3 +32,14 @@ def test_nothing_is_said_of_a_ratio_that_nobody_asked_for(make_pair):
     assert notices(pair, [document]) == []
     document = pair.compress(TEXT, ratio=300)
     assert notices(pair, [document]) == [document.ratio_note]
+
+
+def test_what_a_file_did_not_give_is_said_with_each_answer(pair, tmp_path):
+    source = Source("a.pdf", "Ann paid the bill.", (0,), "slide", notices=("2 pictures unread.",))
+    document = pair.compress(source)
+    assert "2 pictures unread." in pair.ask("Who paid?", document).notices
+    loaded = CompressedDocument.load(document.save(tmp_path / "a.e2llm"))
+    assert (loaded.notices, loaded.unit) == (source.notices, "slide")
+    assert pair.ask("Who paid?", loaded).expanded[0].unit == "slide"
+    other = pair.compress("Bob slept.", "b")
+    assert "a.pdf: 2 pictures unread." in pair.ask("Who paid?", [loaded, other]).notices

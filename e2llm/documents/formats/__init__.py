@@ -5,7 +5,7 @@ goes before an earlier one that claims the same suffix or bytes.
 """
 
 from e2llm.checks import name_some
-from e2llm.documents.formats.base import Format, Reader
+from e2llm.documents.formats.base import Content, Format, Reader
 from e2llm.documents.formats.docx import DOCX
 from e2llm.documents.formats.html import HTML
 from e2llm.documents.formats.markdown import MARKDOWN
@@ -13,7 +13,7 @@ from e2llm.documents.formats.pdf import PDF
 from e2llm.documents.formats.refused import REFUSED
 from e2llm.documents.formats.text import TEXT
 
-__all__ = ["FORMATS", "Format", "Reader", "choose", "names", "suffixes"]
+__all__ = ["FORMATS", "Content", "Format", "Reader", "choose", "names", "suffixes"]
 
 FORMATS: list[Format] = [
     TEXT,

@@ -1,16 +1,35 @@
 """What a file format is: a name, its suffixes, a reader, and how its bytes tell it."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from e2llm.errors import MissingPackageError
 
-# A reader turns (content, encoding or None) into text, or into a list with one text per page.
-# Formats that state their own encoding ignore the argument. The message of a ReadError that it
-# raises starts with the verb: `read` puts the file's name before it.
-Reader = Callable[[bytes, str | None], str | list[str]]
+
+@dataclass(frozen=True)
+class Content:
+    """What a reader makes of a file that is more than one text.
+
+    Attributes:
+        parts: The texts of its pages, sheets, messages ... in order. A part that is a sequence is
+            its records (rows, entries, functions), which follow each other as they stand: chunks
+            begin where records do.
+        unit: What a part is called where it is quoted by its number: "page", "slide", "message".
+            None where nobody counts the parts.
+        notices: What was not read, was assumed or was replaced; one line each, about the file.
+    """
+
+    parts: Sequence[str | Sequence[str]]
+    unit: str | None = None
+    notices: tuple[str, ...] = ()
+
+
+# A reader turns (content, encoding or None) into a text, or into `Content`. Formats that state
+# their own encoding ignore the argument. The message of a ReadError that it raises starts with the
+# verb: `read` puts the file's name before it.
+Reader = Callable[[bytes, str | None], str | Content]
 
 
 @dataclass(frozen=True)

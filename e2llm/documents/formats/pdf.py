@@ -6,13 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from e2llm.documents.formats.base import Format, import_package
+from e2llm.documents.formats.base import Content, Format, import_package
 from e2llm.errors import ReadError
 
 _LOGGING_LOCK = threading.Lock()
 
 
-def read_pdf(data: bytes, encoding: str | None) -> list[str]:
+def read_pdf(data: bytes, encoding: str | None) -> Content:
     """Return the text of each page of a PDF, which may be encrypted with the empty password."""
     pypdf = import_package("pypdf", "pypdf", ".pdf")
     with _silenced("pypdf"):
@@ -35,7 +35,7 @@ def read_pdf(data: bytes, encoding: str | None) -> list[str]:
         raise ReadError(
             "has pages but no text, it may be scanned: run OCR first, e.g. ocrmypdf IN.pdf OUT.pdf"
         )
-    return pages
+    return Content(pages, "page")
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import docx
 
-from e2llm.documents.reading import Source, read
+from e2llm.documents.reading import read
+from e2llm.documents.source import Source
 from tests.documents.files import error_of, write_docx
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from e2llm.documents.reading import Source, read
+from e2llm.documents.reading import read
+from e2llm.documents.source import Source
 from e2llm.errors import ReadError, UserError
 from tests.documents.files import error_of
 

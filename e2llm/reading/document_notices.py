@@ -1,20 +1,21 @@
-"""What is said where the encoder cannot read a question or a document."""
+"""What is said of documents: what their files held beside the text, what cannot be read."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from e2llm.documents.compressed import MOST_UNKNOWN, CompressedDocument
 from e2llm.model import E2LLMProcessor
+from e2llm.reading.notices import count_notes
 from e2llm.reading.plan import Plan
 
 
-def note_unknown(
+def note_documents(
     plan: Plan,
     processor: E2LLMProcessor,
     question: str,
     documents: Sequence[CompressedDocument],
 ) -> Plan:
-    """Return the plan with a notice for what the encoder cannot read.
+    """Return the plan with what was noticed of the files, and what the encoder cannot read.
 
     Args:
         plan: Of the question.
@@ -29,6 +30,8 @@ def note_unknown(
             f"the encoder does not know {share:.0%} of the letters of the question: chunks are "
             "ranked by their words alone."
         )
+    of_files = [(document.name, note) for document in documents for note in document.notices]
+    notices += count_notes(of_files, len(documents))
     notes = [note for document in documents if (note := document.unknown_note)]
     if len(notes) > 1:
         notes = [
