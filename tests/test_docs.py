@@ -21,7 +21,7 @@ from e2llm import errors
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-GENERATED = ["docs/reference/cli.md", "docs/reference/tree.md"]
+GENERATED = ["docs/reference/cli.md", "docs/reference/tree.md", "docs/formats.md"]
 WRITTEN = [path for path in PAGES if str(path.relative_to(ROOT)) not in GENERATED]
 # Files at the root that are pages of the site too (`docs/hooks.py`).
 ROOT_PAGES = {"log.md", "changelog.md", "contributing.md"}

@@ -46,6 +46,7 @@ def test_json_is_one_object_with_key_and_sizes(pair, town, home):
         "n_chunks",
         "ratio",
         "ratio_asked",
+        "notices",
         "compress_s",
     }
     document = CompressedDocument.load(home / "library" / f"{facts['key']}.e2llm")
