@@ -21,8 +21,10 @@ from e2llm import errors
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-GENERATED = ["docs/reference/cli.md", "docs/reference/tree.md", "docs/formats.md"]
-WRITTEN = [path for path in PAGES if str(path.relative_to(ROOT)) not in GENERATED]
+GENERATED = ["docs/reference/cli.md", "docs/reference/tree.md"]
+# `tests/documents/test_cases.py` checks the last one.
+UNWRITTEN = [*GENERATED, "docs/formats.md"]
+WRITTEN = [path for path in PAGES if str(path.relative_to(ROOT)) not in UNWRITTEN]
 # Files at the root that are pages of the site too (`docs/hooks.py`).
 ROOT_PAGES = {"log.md", "changelog.md", "contributing.md"}
 BLOCK = re.compile(
