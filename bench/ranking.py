@@ -3,8 +3,10 @@
     E2LLM_DATA=... python bench/ranking.py [--model smol]
 
 Four made documents hold what an encoder cannot tell apart (invoices, error codes, people, a manual
-of alike sections); SQuAD's dev set gives documents of 100,000 characters where `E2LLM_DATA` is set.
-It ends with one line of JSON, which is kept in bench/results.
+of alike sections). Where `E2LLM_DATA` is set, SQuAD gives documents of 100,000 characters,
+and NarrativeQA (summaries) and FairytaleQA questions in other words than the text's; of these the
+ones whose answer stands there once, word for word. Each rule of the ranking is also left out. It
+ends with one line of JSON, which is kept in bench/results.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from read_and_ask import where
 
+from e2llm.reading import ranking
 from e2llm.reading.prompt import join_spans
 
 HERE = Path(__file__).parent
@@ -139,23 +142,54 @@ def placed(text: str, wordings: list[str], facts: list[str]) -> list[Question]:
 
 def squad(rng: random.Random, folder: Path) -> list[tuple[str, list[Question]]]:
     """Six documents of 100,000 characters of SQuAD's paragraphs, fifty questions to each."""
-    with gzip.open(folder / "squad_v2_dev" / "dev.jsonl.gz", "rt") as file:
-        records = [json.loads(line) for line in file]
+    return joined(rng, load(folder, "squad_v2_dev"), 6, 50, once=False)
+
+
+def narrativeqa(rng: random.Random, folder: Path) -> list[tuple[str, list[Question]]]:
+    """Four documents of 100,000 characters of NarrativeQA's summaries, fifty questions to each."""
+    return joined(rng, load(folder, "narrativeqa_summaries"), 4, 50)
+
+
+def fairytaleqa(rng: random.Random, folder: Path) -> list[tuple[str, list[Question]]]:
+    """Two documents of 100,000 characters of fairy tales, a hundred questions to each."""
+    return joined(rng, load(folder, "fairytaleqa"), 2, 100)
+
+
+def load(folder: Path, name: str) -> list[dict]:
+    """Return the records of a set's dev split, each with its context."""
+    texts = {}
+    if (folder / name / "docs.jsonl.gz").exists():
+        with gzip.open(folder / name / "docs.jsonl.gz", "rt", encoding="utf-8") as file:
+            texts = {row["id"]: row["text"] for row in map(json.loads, file)}
+    with gzip.open(folder / name / "dev.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return [{**row, "context": row["context"] or texts[row["context_id"]]} for row in rows]
+
+
+def joined(
+    rng: random.Random, records: list[dict], n_documents: int, n_questions: int, once: bool = True
+) -> list[tuple[str, list[Question]]]:
+    """Join contexts to documents of 100,000 characters, and draw questions about each."""
     paragraphs = list(dict.fromkeys(record["context"] for record in records))
     rng.shuffle(paragraphs)
     documents = []
-    for _ in range(6):
+    for _ in range(n_documents):
         text, starts = "", {}
-        while len(text) < 100_000:
+        while len(text) < 100_000 and paragraphs:
             starts[paragraphs[-1]] = len(text)
             text += paragraphs.pop() + "\n\n"
-        own = [each for each in records if each["context"] in starts and each["answers"]]
+        own = [
+            (record["question"], record["context"], record["answers"][0])
+            for record in records
+            if record["context"] in starts
+            and record["answers"]
+            and (not once or record["context"].count(record["answers"][0]) == 1)
+        ]
         questions = []
-        for record in rng.sample(own, 50):
-            place = record["context"].find(record["answers"][0])
-            if place >= 0:
-                start = starts[record["context"]] + place
-                questions.append((record["question"], (start, start + len(record["answers"][0]))))
+        for question, context, answer in rng.sample(own, min(n_questions, len(own))):
+            if (place := context.find(answer)) >= 0:
+                start = starts[context] + place
+                questions.append((question, (start, start + len(answer))))
         documents.append((text, questions))
     return documents
 
@@ -191,6 +225,27 @@ def by_both(pair, question, document) -> list[int]:
     return [chunk.chunk for chunk in pair.rank(question, [document])]
 
 
+def without_neighbours(pair, question, document) -> list[int]:
+    """Order chunks as `E2LLM.ask` does, but for what their neighbours say."""
+    ranking.NEIGHBOUR_WEIGHT, weight = 0.0, ranking.NEIGHBOUR_WEIGHT
+    try:
+        return by_both(pair, question, document)
+    finally:
+        ranking.NEIGHBOUR_WEIGHT = weight
+
+
+def without_names(pair, question, document) -> list[int]:
+    """Order chunks as `E2LLM.ask` does, but for names and ids that one chunk holds."""
+    ranking.find_names, find_names = (lambda question, documents: []), ranking.find_names
+    try:
+        return by_both(pair, question, document)
+    finally:
+        ranking.find_names = find_names
+
+
+ORDERS = (by_embedding, by_words, by_both, without_neighbours, without_names)
+
+
 def main() -> None:
     """Measure, print a table and one line of JSON, and keep it."""
     parser = argparse.ArgumentParser(
@@ -204,7 +259,8 @@ def main() -> None:
     pair = E2LLM.from_pretrained(given.model)
     sets = {make.__name__: [make(random.Random(0))] for make in (invoices, codes, people, manual)}
     if folder := os.environ.get("E2LLM_DATA"):
-        sets["squad"] = squad(random.Random(0), Path(folder))
+        for draw in (squad, narrativeqa, fairytaleqa):
+            sets[draw.__name__] = draw(random.Random(0), Path(folder))
     rows = []
     for name, made in sets.items():
         documents = [(pair.compress(text, name, "chunk"), asked) for text, asked in made]
@@ -216,7 +272,7 @@ def main() -> None:
                 sum(document.words.n_bytes for document, _ in documents) * 1e6 / n_chars
             ),
         }
-        for order in (by_embedding, by_words, by_both):
+        for order in ORDERS:
             for n in (4, 8):
                 found, total = recall(pair, documents, order, n)
                 row[f"{order.__name__} at {n}"] = f"{found} of {total}"

@@ -31,3 +31,20 @@ def test_every_chunk_is_ranked_once_by_its_own_score_and_its_better_neighbours(p
 
     ranks = [rank(chunk) for chunk in ranked]
     assert ranks == pytest.approx(sorted(ranks, reverse=True), abs=1e-5)
+
+
+def test_what_nearly_repeats_a_better_chunk_comes_last_unless_it_names_something_new(pair):
+    section = (
+        "The housing is opened with two tools and the seals are then cleaned with a dry cloth, "
+        "while the inlets stay covered and the pump rests on its side for at least an hour before "
+    )
+    endings = ("it is filled. ", "it is filled! ", "it holds 70 bar. ", "Ann may see it. ")
+    size = len(section) + 20
+    text = "".join((section + ending).ljust(size) for ending in endings)
+    document = pair.compress(
+        text, chunker=lambda text: [(at, at + size) for at in range(0, len(text), size)]
+    )
+    order = [chunk.chunk for chunk in pair.rank("How is the pump filled?", [document])]
+    assert order[-1] in (0, 1)
+    assert sorted(order) == [0, 1, 2, 3]
+    assert {2, 3} <= set(order[:3])
