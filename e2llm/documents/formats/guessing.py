@@ -91,7 +91,8 @@ def guess_encoding(data: bytes) -> str | None:
         return name if share > 0.8 else None
     for number, family in enumerate(_FAMILIES):
         if best.encoding in family or _FAMILY.get(best.encoding) == number:
-            first = (str(best.encoding),) if best.encoding in family else ()
+            # Hebrew reads as well in Russian letters; of Latin ones the western are the likeliest.
+            first = (str(best.encoding),) if number and best.encoding in family else ()
             return _most_usual(sample, first + family)[0]
     return str(best.encoding)
 
