@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from e2llm.chunking.chunker import Chunker
     from e2llm.documents.compressed import CompressedDocument
+    from e2llm.documents.file_tree import read_folder
     from e2llm.documents.library import Library
     from e2llm.documents.reading import read
     from e2llm.engines import Sampling
@@ -34,6 +35,7 @@ _HOMES = {
     "Library": "documents.library",
     "Sampling": "engines",
     "read": "documents.reading",
+    "read_folder": "documents.file_tree",
     "E2LLMError": "errors",
     "StaleDocumentError": "errors",
     "UserError": "errors",
@@ -52,6 +54,7 @@ __all__ = [
     "UserError",
     "WindowError",
     "read",
+    "read_folder",
 ]
 
 

@@ -7,6 +7,7 @@ in for `Chunker`.
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -98,6 +99,23 @@ class Chunker:
                 spans += [(start + own, start + last) for own, last in self(text[start:end])]
                 start = end
         return [*spans, (start, len(text))] if start < len(text) else spans
+
+    def next_end(self, text: str, start: int, bounds: Sequence[int]) -> int:
+        """Return where the chunk that begins at `start` ends, without overlap.
+
+        Args:
+            text: The text.
+            start: Where the chunk before it ends, or 0.
+            bounds: Ascending from 0 to the length of the text: where records begin, if it has any.
+        """
+        following = bisect_right(bounds, start)  # of the first bound behind the start
+        fitting = bisect_right(bounds, start + self.size, following) - 1
+        # What is left of a long record stands alone.
+        if bounds[following - 1] != start:
+            fitting = min(fitting, following)
+        if fitting >= following:
+            return bounds[fitting]
+        return self._break(text, start, start + self.size)
 
     def _break(self, text: str, start: int, end: int) -> int:
         middle = start + max(1, self.size // 2)

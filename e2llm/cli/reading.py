@@ -92,15 +92,13 @@ class Reading:
         """Tell whether this is what the library gives for the document's name."""
         return [entry.key for entry in self._named(document.name)][:1] == [document.key]
 
-    def _grown_from(self, source: Source) -> "CompressedDocument | None":
-        """Return what is stored under this name, made in the same way, that the text continues."""
+    def _earlier(self, source: Source) -> "CompressedDocument | None":
+        """Return the newest document of this name that was made in the same way, and is whole."""
         ratio, _, window = self._settings
         wanted = (source.name, self._compressor.fingerprint, ratio, window)
         for entry in self._named(source.name):
             if (entry.name, entry.fingerprint, entry.ratio, entry.window) == wanted:
-                stored = self._intact(entry)
-                if stored is not None and source.text.startswith(stored.text):
-                    return stored
+                return self._intact(entry)
         return None
 
     def _named(self, name: str) -> list["Entry"]:
@@ -108,10 +106,10 @@ class Reading:
         return [] if self.library is None else self._catalogue.find(name)
 
     def _read(self, sources: list[Source]) -> list["CompressedDocument"]:
-        grown = [self._grown_from(source) for source in sources]
-        short = [own for own, known in zip(sources, grown, strict=True) if known is None]
+        earlier = [self._earlier(source) for source in sources]
+        short = [own for own, known in zip(sources, earlier, strict=True) if known is None]
         if len(short) < 2:
-            return [self._read_one(*each) for each in zip(sources, grown, strict=True)]
+            return [self._read_one(*each) for each in zip(sources, earlier, strict=True)]
         n_chars = sum(len(source.text) for source in short)
         what = f"{len(short):,} documents, {short[0].name} to {short[-1].name}"
         with status(f"Reading {what}"):
@@ -119,13 +117,13 @@ class Reading:
         say(f"Read {what}: {n_chars:,} characters.")
         return [
             next(made) if known is None else self._read_one(source, known)
-            for source, known in zip(sources, grown, strict=True)
+            for source, known in zip(sources, earlier, strict=True)
         ]
 
     def _read_one(
         self, source: Source, previous: "CompressedDocument | None"
     ) -> "CompressedDocument":
-        with ReadingBar(source, len(previous.text) if previous else 0) as bar:
+        with ReadingBar(source) as bar:
             if len(source.text) > LONG_CHARS:
                 # The encoder's first run is slow for reasons of its own: it would spoil the
                 # estimate.
@@ -172,12 +170,10 @@ class ReadingBar:
 
     Args:
         source: What is read.
-        n_known: Characters at its start that were read before.
     """
 
-    def __init__(self, source: Source, n_known: int = 0) -> None:
+    def __init__(self, source: Source) -> None:
         self.name = source.name
-        self.size = f"{len(source.text) - n_known:,} {'new ' if n_known else ''}characters"
         self.bar = progress_bar(TaskProgressColumn())
         self.task = self.bar.add_task(f"Reading {source.name}", total=len(source.text))
         self.said = False
@@ -193,6 +189,8 @@ class ReadingBar:
         """Take the compressor's word."""
         if not self.said:
             self.said = True
-            seconds = progress.seconds + progress.left_s
-            say(f"Reading {self.name}: {self.size}, about {max(1, round(seconds)):,} s.")
+            seconds = max(1, round(progress.seconds + progress.left_s))
+            new = "new " if progress.new_chars < progress.total_chars else ""
+            size = f"{progress.new_chars:,} {new}characters"
+            say(f"Reading {self.name}: {size}, about {seconds:,} s.")
         self.bar.update(self.task, completed=progress.done_chars)

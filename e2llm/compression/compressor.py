@@ -22,6 +22,7 @@ from e2llm.compression.block import (
     block_bounds,
     join,
 )
+from e2llm.compression.earlier import Earlier
 from e2llm.compression.encoder_pass import EncoderPass
 from e2llm.documents.compressed import CompressedDocument, document_key
 from e2llm.documents.document_file import text_sha256
@@ -29,7 +30,6 @@ from e2llm.documents.source import Source, group_sources
 from e2llm.errors import ReadError, UserError
 from e2llm.model import E2LLMForCausalLM, E2LLMProcessor
 from e2llm.model.modeling import evaluating
-from e2llm.model.rows import soft_counts
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Progress:
         done_chars, total_chars: Characters read by now, and in all; what is reused counts as read.
         seconds: Since the start.
         left_s: Estimate of the seconds left, from the pace so far.
+        new_chars: Characters that the encoder reads in all; the rest is reused.
     """
 
     done_chars: int
     total_chars: int
     seconds: float
     left_s: float
+    new_chars: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Compressor:
         previous: CompressedDocument | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> CompressedDocument:
-        """Compress a text; of what `previous` already holds, only the tail is encoded.
+        """Compress a text; chunks that `previous` holds already are not encoded again.
 
         Args:
             source: The whole text, at least one character that is not white space, under the name
@@ -81,8 +83,10 @@ class Compressor:
             ratio: Text tokens (the decoder's) per soft token, or "chunk".
             chunker: `text -> spans`.
             window: Chunks that the encoder reads together (late chunking).
-            previous: An earlier state of the same growing text, compressed by the same model in the
-                same way.
+            previous: A document of an earlier state of the text; it is used where the same model
+                made it at the same ratio and window. A text that has only grown becomes what
+                compressing the whole would make of it. Behind a change a chunk may have one soft
+                token more or less than that; with `window` above 1 all behind it is encoded.
             progress: Called after each block.
 
         Raises:
@@ -91,8 +95,13 @@ class Compressor:
         """
         ratio = check_ratio(ratio)
         _check_source(source, window)
-        spans = make_spans(source.text, chunker, source.record_starts)
-        blocks = self._blocks(source.text, spans, ratio, window, previous, progress)
+        wanted = (self.fingerprint, ratio, window)
+        if previous and (previous.fingerprint, previous.ratio, previous.window) == wanted:
+            earlier = Earlier(previous, source, chunker)
+            spans = earlier.spans
+        else:
+            earlier, spans = None, make_spans(source.text, chunker, source.record_starts)
+        blocks = self._blocks(source.text, spans, ratio, window, earlier, progress)
         return self._document(source, spans, blocks, ratio, chunker, window)
 
     @torch.inference_mode()
@@ -234,44 +243,32 @@ class Compressor:
         spans: Sequence[Span],
         ratio: float | str,
         window: int,
-        previous: CompressedDocument | None,
+        earlier: Earlier | None,
         progress: Callable[[Progress], None] | None,
     ) -> list[Block]:
-        """Read the text block by block; what `previous` holds already is the first block."""
-        kept = self._kept_chunks(previous, text, spans, ratio, window)
-        blocks = [_reuse(previous, kept, ratio)] if previous is not None and kept else []
-        owed = blocks[0].owed if blocks else 0.0
-        start_s, start_chars = time.perf_counter(), spans[kept - 1][1] if kept else 0
-        for first, last in block_bounds(spans, kept, window):
-            with evaluating(self.model):
-                blocks.append(self._reader.read(text, spans[first:last], ratio, window, owed))
-            owed = blocks[-1].owed
-            if progress is not None:
-                done, seconds = spans[last - 1][1], time.perf_counter() - start_s
-                left = seconds * (len(text) - done) / max(1, done - start_chars)
-                progress(Progress(done, len(text), seconds, left))
+        """Read the text block by block; what the earlier document holds is not read again."""
+        runs = earlier.runs if earlier else [(0, len(spans), None)]
+        new_chars = sum(
+            spans[last - 1][1] - spans[first][0] for first, last, own in runs if own is None
+        )
+        blocks: list[Block] = []
+        owed, read_chars, start_s = 0.0, 0, time.perf_counter()
+        for start, end, places in runs:
+            if earlier is not None and places is not None:
+                blocks.append(earlier.block(places, owed))
+                owed = blocks[-1].owed
+                continue
+            new = spans[start:end]
+            for first, last in block_bounds(new, 0, window):
+                with evaluating(self.model):
+                    blocks.append(self._reader.read(text, new[first:last], ratio, window, owed))
+                owed = blocks[-1].owed
+                read_chars += new[last - 1][1] - new[first][0]
+                if progress is not None:
+                    done, seconds = new[last - 1][1], time.perf_counter() - start_s
+                    left_s = seconds * (new_chars - read_chars) / max(1, read_chars)
+                    progress(Progress(done, len(text), seconds, left_s, new_chars))
         return blocks
-
-    def _kept_chunks(
-        self,
-        previous: CompressedDocument | None,
-        text: str,
-        spans: Sequence[Span],
-        ratio: float | str,
-        window: int,
-    ) -> int:
-        """Count the leading chunks whose soft tokens `previous` holds; whole windows only."""
-        if previous is None or not text.startswith(previous.text):
-            return 0
-        made = (previous.fingerprint, previous.ratio, previous.window)
-        if made != (self.fingerprint, ratio, window):
-            return 0
-        kept = 0
-        for own, old in zip(spans, previous.spans.tolist(), strict=False):
-            if own != tuple(old):
-                break
-            kept += 1
-        return kept if kept == len(spans) == previous.n_chunks else kept // window * window
 
 
 def _check_source(source: Source, window: int) -> None:
@@ -286,12 +283,3 @@ def _check_source(source: Source, window: int) -> None:
         )
     if not text.strip():
         raise ReadError(f"{name!r} holds no text, or only white space; give it some text to read.")
-
-
-def _reuse(previous: CompressedDocument, kept: int, ratio: float | str) -> Block:
-    n_soft, n_tokens = previous.n_soft_per_chunk[:kept], previous.n_tokens_per_chunk[:kept]
-    # Capped by the counts that it once gave, the rule gives them again, and with them the rounding
-    # error to carry on.
-    _, owed = soft_counts(n_tokens, n_soft, ratio)
-    soft_tokens = previous.soft_tokens[: int(n_soft.sum())]
-    return Block(soft_tokens, previous.embeddings[:kept], n_soft, n_tokens, owed)

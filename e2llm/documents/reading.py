@@ -20,9 +20,10 @@ from e2llm.documents.source import Source
 from e2llm.errors import E2LLMError, ReadError
 
 PAGE_SEPARATOR = "\n\n"
-# A name is shown, stored and read by the decoder: what is no printable character of one line is a
-# question mark there.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Of a name: controls, line ends, lone surrogates, and what turns the direction of a line.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def read(path: str | os.PathLike[str], encoding: str | None = None) -> Source:
@@ -60,13 +61,21 @@ def read(path: str | os.PathLike[str], encoding: str | None = None) -> Source:
             "program and save it again"
         ) from error
 
-    name = "stdin" if path == "-" else _UNPRINTABLE.sub("?", os.path.basename(path))
+    name = "stdin" if path == "-" else printable(os.path.basename(path))
     source = make_source(name, content)
     if not source.text.strip():
         raise ReadError(
             f"{shown} has no text, only white space or mark-up: give a file that has text"
         )
     return source
+
+
+def printable(name: str) -> str:
+    """Return a name of one line, as it is shown, stored and read by the decoder.
+
+    What is no printable character is a question mark there.
+    """
+    return _UNPRINTABLE.sub("?", name)
 
 
 def make_source(name: str, content: str | Content) -> Source:
@@ -118,7 +127,10 @@ def _load(path: str) -> bytes:
             with open(int(descriptor[1]), "rb", closefd=False) as pipe:
                 return pipe.read()
         with open(path, "rb") as file:
-            return file.read()
+            # As it is now: a file that is being written might never end. Some of the system's own
+            # have no size.
+            n_bytes = os.fstat(file.fileno()).st_size
+            return file.read(n_bytes or -1)
     except FileNotFoundError as error:
         raise ReadError("does not exist: check the path") from error
     except PermissionError as error:
