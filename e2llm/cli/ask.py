@@ -13,15 +13,19 @@ from e2llm.cli.documents import (
     STDIN,
     gather,
     load_found,
+    parse_bytes,
     parse_chunker,
     parse_ratio,
 )
+from e2llm.cli.folder_reading import Failure, FolderReading, as_sources, list_failures
 from e2llm.cli.loading import load_model, open_library, uncollected
 from e2llm.cli.reading import Reading
 from e2llm.cli.terminal import say
 from e2llm.documents import formats
-from e2llm.documents.reading import Source
-from e2llm.errors import UserError
+from e2llm.documents.encodings import Encodings
+from e2llm.documents.file_tree import FileTree
+from e2llm.documents.source import Source
+from e2llm.errors import ReadError, UserError
 
 if TYPE_CHECKING:
     from e2llm import E2LLM, Chunker, CompressedDocument
@@ -30,8 +34,8 @@ Files = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="FILE",
-        help=f"{formats.names()}, .e2llm, a stored document's name, or - for standard input. "
-        "None asks the decoder alone.",
+        help=f"{formats.names()}, .e2llm, a stored document's name, - for standard input, a "
+        "folder, or a pattern such as 'notes/**/*.md'. None asks the decoder alone.",
     ),
 ]
 Question = Annotated[
@@ -106,6 +110,7 @@ def ask(
     overlap_chars: options.OverlapChars = None,
     window: options.Window = None,
     encoding: options.Encoding = None,
+    max_size: options.MaxSize = options.MAX_SIZE,
     library: options.LibraryFolder = None,
     store: Store = True,
     dtype: options.DType = None,
@@ -126,7 +131,12 @@ def ask(
     sampling = Sampling(max_new_tokens, *drawn)
     shelf = open_library(library)
     # Files are opened and names looked up before the pair is loaded, which takes longer.
-    found = gather(files, encoding, shelf)
+    encodings = Encodings.parse(encoding or [])
+    found = gather(files, encodings, shelf, parse_bytes("--max-size", max_size))
+    failures: list[Failure] = []
+    if expand is not None:
+        # The ratio is chosen by the length of all texts.
+        found = _open_trees(found, encodings, failures)
     pair = load_model(model, dtype, device, trust_remote_code)
     chunker = parse_chunker(pair, chunk_chars, overlap_chars)
     items = load_found(found, shelf, pair.fingerprint)
@@ -141,7 +151,12 @@ def ask(
     reading = Reading(pair, shelf if store else None, wanted_ratio, chunker, window)
     asking = {"expand": expand, "budget": budget, "whole": whole, "refuse": refuse}
     asking |= asdict(sampling)
-    Conversation(pair, *_read(reading, items), asking, show_plan).hold(question, as_json)
+    documents, compress_s = _read(reading, items, encodings, failures)
+    if files and not documents:
+        list_failures(failures)
+        raise ReadError("`FILE`: the folder holds no file that can be read; give another.")
+    list_failures(failures)
+    Conversation(pair, documents, compress_s, asking, show_plan, failures).hold(question, as_json)
 
 
 def _check(
@@ -173,7 +188,7 @@ def _check(
 
 def _fit_ratio(
     pair: "E2LLM",
-    items: Sequence["Source | CompressedDocument"],
+    items: Sequence["Source | CompressedDocument | FileTree"],
     question: str,
     max_new_tokens: int,
     expand: int,
@@ -184,8 +199,9 @@ def _fit_ratio(
     texts = [item.text for item in items if isinstance(item, Source)]
     if not texts:
         return ratio
-    n_soft = sum(item.n_soft for item in items if not isinstance(item, Source))
-    names = [item.name for item in items]
+    others = [item for item in items if not isinstance(item, (Source, FileTree))]
+    n_soft = sum(document.n_soft for document in others)
+    names = [item.name for item in items if not isinstance(item, FileTree)]
     beside = {"ratio": ratio, "n_soft": n_soft, "names": names}
     fitting = pair.fit_ratio(texts, question, max_new_tokens, expand, chunker, **beside)
     if fitting != (ratio or pair.config.ratio):
@@ -196,14 +212,35 @@ def _fit_ratio(
     return fitting
 
 
+def _open_trees(
+    found: Sequence["Source | CompressedDocument | FileTree | str"],
+    encodings: Encodings,
+    failures: list[Failure],
+) -> list["Source | CompressedDocument | FileTree | str"]:
+    opened: list[Source | CompressedDocument | FileTree | str] = []
+    for item in found:
+        if isinstance(item, FileTree):
+            sources, bad = as_sources(item, encodings)
+            opened += sources
+            failures += bad
+        else:
+            opened.append(item)
+    return opened
+
+
 def _read(
-    reading: Reading, items: Sequence["Source | CompressedDocument"]
+    reading: Reading,
+    items: Sequence["Source | CompressedDocument | FileTree"],
+    encodings: Encodings,
+    failures: list[Failure],
 ) -> tuple[list["CompressedDocument"], list[float]]:
     """Return the documents and the seconds that each took to read; 0 where it was read before."""
     made = reading.compress([item for item in items if isinstance(item, Source)])
-    documents, compress_s = [], []
+    read: list[tuple[CompressedDocument, float]] = []
     for item in items:
-        document, seconds = next(made) if isinstance(item, Source) else (item, 0.0)
-        documents.append(document)
-        compress_s.append(seconds)
-    return documents, compress_s
+        if isinstance(item, FileTree):
+            folder = FolderReading(reading, item, encodings, reading.library, failures)
+            read += folder.in_order()
+        else:
+            read.append(next(made) if isinstance(item, Source) else (item, 0.0))
+    return [document for document, _ in read], [seconds for _, seconds in read]

@@ -15,6 +15,9 @@ from e2llm.errors import UserError
 if TYPE_CHECKING:
     from e2llm import E2LLM, Answer, CompressedDocument
 
+# Of more documents than these it is said what they became together.
+MOST_LINES = 20
+
 
 @dataclass
 class Conversation:
@@ -26,6 +29,7 @@ class Conversation:
         compress_s: Seconds that each took to read; 0 where it was read before.
         asking: How they are asked: the further arguments of `E2LLM.ask`.
         show_plan: Whether each answer's plan is printed.
+        failures: Files that could not be read, each with the reason.
         said: Notices that were given already.
         turns: Questions before, with their answers.
     """
@@ -35,6 +39,7 @@ class Conversation:
     compress_s: list[float]
     asking: dict[str, Any]
     show_plan: bool = False
+    failures: list[tuple[str, str]] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
     turns: list[tuple[str, str]] = field(default_factory=list)
 
@@ -42,6 +47,13 @@ class Conversation:
         read = zip(self.documents, self.compress_s, strict=True)
         # What the documents became, which the first summary tells.
         self._lines = [describe(document, seconds) for document, seconds in read]
+        if len(self._lines) > MOST_LINES:
+            n_tokens = sum(document.n_tokens for document in self.documents)
+            n_soft = sum(document.n_soft for document in self.documents)
+            self._lines = [
+                f"{len(self.documents):,} documents: {n_tokens:,} tokens of text, {n_soft:,} soft "
+                f"tokens, in {sum(self.compress_s):.1f} s"
+            ]
 
     def hold(self, question: str | None, as_json: bool) -> None:
         """Answer a question, or without one what is typed."""
@@ -76,7 +88,9 @@ class Conversation:
     def print_json(self, question: str) -> None:
         """Print an answer, what it cost and what it rests on as one JSON object."""
         answer = self.pair.ask(question, self.documents, **self.asking)
-        print(json.dumps(_facts(answer, self.documents, self.compress_s), ensure_ascii=False))
+        facts = _facts(answer, self.documents, self.compress_s)
+        facts["failures"] = [{"name": name, "error": reason} for name, reason in self.failures]
+        print(json.dumps(facts, ensure_ascii=False))
 
     def go_on(self) -> None:
         """Answer what is typed, again and again; a question that fails ends nothing."""

@@ -1,11 +1,18 @@
 """From names on the command line to texts and documents that were compressed before."""
 
+import glob
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import e2llm
-from e2llm.documents.reading import Source, read
+from e2llm.documents.encodings import Encodings
+from e2llm.documents.file_tree import MAX_BYTES, FileTree
+from e2llm.documents.names import tell_apart
+from e2llm.documents.reading import Source, printable, read
 from e2llm.errors import (
     ReadError,
     StaleDocumentError,
@@ -14,41 +21,102 @@ from e2llm.errors import (
 
 if TYPE_CHECKING:
     from e2llm import E2LLM, Chunker, CompressedDocument, Library
+    from e2llm.documents.entry import Entry
 
 SUFFIX = ".e2llm"
 STDIN = ("-", "/dev/stdin")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def find_trees(names: Sequence[str], max_bytes: int) -> dict[str, FileTree]:
+    """Return the folders among names, and the folders that patterns such as `notes/**/*.md` search.
+
+    Where several names are given, the files of each are named with the folder before them.
+
+    Raises:
+        UserError: Standard input is named twice.
+    """
+    if sum(name in STDIN for name in names) > 1:
+        raise UserError("`FILE` (=-) stands for standard input, which can be read only once.")
+    trees: dict[str, FileTree] = {}
+    for name in names:
+        if name in STDIN or os.path.isfile(name):
+            continue
+        if os.path.isdir(name):
+            trees[name] = FileTree(name, max_bytes)
+        elif glob.has_magic(name) and not os.path.exists(name):
+            parts = PurePath(name).parts
+            n_plain = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+            root = os.path.join(*parts[:n_plain]) if n_plain else "."
+            if os.path.isdir(root):
+                trees[name] = FileTree(root, max_bytes, "/".join(parts[n_plain:]))
+    if len(set(names)) > 1:
+        roots = [os.path.abspath(tree.root) for tree in trees.values()]
+        for tree, prefix in zip(trees.values(), tell_apart(roots), strict=True):
+            tree.prefix = f"{prefix}/"
+    return trees
+
+
+def read_files(
+    names: Sequence[str], encodings: Encodings
+) -> Iterator["tuple[str, Source | ReadError]"]:
+    """Yield each file's name and its text, or why it cannot be read; equal names are told apart."""
+    shown = tell_apart([os.path.abspath(name) for name in names])
+    for name, own in zip(names, shown, strict=True):
+        try:
+            source = read(name, encodings.of(name))
+            if source.name != own and name not in STDIN:
+                source = replace(source, name=printable(own))
+            yield own, source
+        except ReadError as error:
+            yield own, error
 
 
 def gather(
-    names: Sequence[str], encoding: str | None, library: "Library"
-) -> list["Source | CompressedDocument | str"]:
+    names: Sequence[str],
+    encodings: Encodings,
+    library: "Library",
+    max_bytes: int = MAX_BYTES,
+) -> list["Source | CompressedDocument | FileTree | str"]:
     """Find what each name stands for, before anything slow.
 
     Returns:
-        For each name a text, a compressed file, or the name of a stored document.
+        For each name a text, a folder, a compressed file, or the name of a stored document.
 
     Raises:
         ReadError: A name is neither a readable file nor stored.
     """
-    found: list[Source | CompressedDocument | str] = []
-    if sum(name in STDIN for name in names) > 1:
-        raise UserError("`FILE` (=-) stands for standard input, which can be read only once.")
-    # A file goes before a stored document of the same name.
+    trees = find_trees(names, max_bytes)
+    # A file goes before a stored document of the same name, and that before a pattern.
     no_files = {name for name in names if name not in STDIN and not os.path.exists(name)}
     catalogue = library.catalogue() if no_files else None
+    stored = {name for name in no_files if catalogue is not None and catalogue.find(name)}
+    plain = [
+        name
+        for name in names
+        if name not in stored and name not in trees and not name.endswith(SUFFIX)
+    ]
+    texts: dict[str, Source] = {}
+    for name, (_, source) in zip(plain, read_files(plain, encodings), strict=True):
+        if isinstance(source, ReadError):
+            raise _missing(name, source)
+        texts[name] = source
+    found: list[Source | CompressedDocument | FileTree | str] = []
     for name in names:
-        if catalogue is not None and name in no_files and catalogue.find(name):
+        if name in stored:
             found.append(name)
-        elif name.endswith(SUFFIX):
-            found.append(e2llm.CompressedDocument.load(name))
+        elif name in texts:
+            found.append(texts[name])
         else:
-            found.append(_read_file(name, encoding))
+            found.append(trees[name] if name in trees else e2llm.CompressedDocument.load(name))
     return found
 
 
 def load_found(
-    found: Sequence["Source | CompressedDocument | str"], library: "Library", fingerprint: str
-) -> list["Source | CompressedDocument"]:
+    found: Sequence["Source | CompressedDocument | FileTree | str"],
+    library: "Library",
+    fingerprint: str,
+) -> list["Source | CompressedDocument | FileTree"]:
     """Load the stored documents among what `gather` found, and check who made the compressed ones.
 
     Raises:
@@ -57,7 +125,7 @@ def load_found(
     stored = _load_stored([item for item in found if isinstance(item, str)], library, fingerprint)
     items = [stored[item] if isinstance(item, str) else item for item in found]
     for item in items:
-        if not isinstance(item, Source):
+        if not isinstance(item, (Source, FileTree)):
             item.check_fingerprint(fingerprint)
     return items
 
@@ -69,6 +137,22 @@ def parse_ratio(ratio: str | None) -> float | str | None:
     from e2llm.checks import check_ratio
 
     return check_ratio(ratio)
+
+
+def parse_bytes(argument: str, size: str, otherwise: str = "") -> int:
+    """Turn a size as people type it into bytes.
+
+    Args:
+        argument: What the user called it.
+        size: What the user typed.
+        otherwise: What else it may be.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", size.strip(), re.IGNORECASE)
+    if match is None:
+        raise UserError(
+            f"`{argument}` (={size}) must be a number of bytes such as 500M or 2G{otherwise}."
+        )
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def parse_chunker(
@@ -102,15 +186,15 @@ def _load_stored(
     if not names:
         return {}
     catalogue = library.catalogue()
-    keys: dict[str, str] = {}
+    entries: dict[str, Entry] = {}
     for name in names:
-        made = [entry.key for entry in catalogue.find(name) if entry.fingerprint == fingerprint]
-        keys |= {name: made[0]} if made else {}
-    entries = {entry.key: entry for entry in library.use(list(keys.values()))}
+        made = [entry for entry in catalogue.find(name) if entry.fingerprint == fingerprint]
+        entries |= {name: made[0]} if made else {}
+    here = {entry.key for entry in library.use([entry.key for entry in entries.values()])}
     loaded: dict[str, CompressedDocument] = {}
     for name in names:
-        entry = entries.get(keys.get(name, ""))
-        document = library.read(entry) if entry else None
+        entry = entries.get(name)
+        document = library.read(entry) if entry and entry.key in here else None
         if document is None:
             raise StaleDocumentError(
                 f"{name!r} is stored, but was compressed by another model than this one; compress "
@@ -120,12 +204,9 @@ def _load_stored(
     return loaded
 
 
-def _read_file(name: str, encoding: str | None) -> Source:
-    try:
-        return read(name, encoding)
-    except ReadError as error:
-        if name not in STDIN and not os.path.exists(name):
-            raise ReadError(
-                f"{str(error).removesuffix('.')}, or name a stored document (`e2llm library list`)."
-            ) from error
-        raise
+def _missing(name: str, error: ReadError) -> ReadError:
+    if name in STDIN or os.path.exists(name):
+        return error
+    return ReadError(
+        f"{str(error).removesuffix('.')}, or name a stored document (`e2llm library list`)."
+    )

@@ -1,16 +1,15 @@
 """`e2llm library`: list, rename and delete stored documents, and limit what they take."""
 
 import json
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from e2llm.cli import options
+from e2llm.cli.documents import parse_bytes
 from e2llm.cli.loading import open_library
 from e2llm.cli.terminal import say
-from e2llm.errors import UserError
 
 if TYPE_CHECKING:
     from e2llm.documents.library import Entry
@@ -24,7 +23,6 @@ Name = Annotated[
     str,
     typer.Argument(help="A stored document's name, or the first six or more digits of its key."),
 ]
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @app.command("list")
@@ -63,12 +61,7 @@ def limit(
     library: options.LibraryFolder = None,
 ) -> None:
     """Limit the library's size; beyond it the documents that were used least recently go."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", size.strip(), re.IGNORECASE)
-    if size.lower() != "none" and match is None:
-        raise UserError(
-            f'`SIZE` (={size}) must be a number of bytes such as 500M or 2G, or "none".'
-        )
-    n_bytes = int(float(match[1]) * _UNITS[match[2].upper()]) if match else None
+    n_bytes = None if size.lower() == "none" else parse_bytes("SIZE", size, ', or "none"')
     evicted = open_library(library).limit(n_bytes)
     say(f"Limited to {size}; {len(evicted)} documents went.")
 

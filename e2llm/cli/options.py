@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from e2llm import environment
+from e2llm.documents.file_tree import MAX_BYTES
 
 Model = Annotated[
     str,
@@ -35,8 +36,17 @@ Window = Annotated[
     typer.Option("--window", help="Chunks that the encoder reads together (late chunking)."),
 ]
 Encoding = Annotated[
-    str | None,
-    typer.Option("--encoding", help="Text encoding of the files, where it is not UTF-8."),
+    list[str] | None,
+    typer.Option(
+        "--encoding",
+        help="Text encoding of the files, where it is not UTF-8; of some of them with a pattern: "
+        "'legacy/*.txt=cp1252'. May be given again.",
+    ),
+]
+MAX_SIZE = f"{MAX_BYTES // 10**6}M"
+MaxSize = Annotated[
+    str,
+    typer.Option("--max-size", help="In folders, larger files are passed over: 500K, 50M, 2G."),
 ]
 LibraryFolder = Annotated[
     Path | None,

@@ -1,7 +1,8 @@
 """From texts to compressed documents: what was read before is not read again."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from e2llm.errors import CorruptDocumentError, E2LLMError, LibraryError
 
 if TYPE_CHECKING:
     from e2llm import E2LLM, Chunker, CompressedDocument, Library
+    from e2llm.cli.pace import Pace
     from e2llm.compression.compressor import Compressor, Progress
     from e2llm.documents.catalogue import Catalogue
     from e2llm.documents.entry import Entry
@@ -35,6 +37,8 @@ class Reading:
         chunker: As given; None for the pair's own.
         window: As given; None for the pair's own.
         must_store: Whether a document that cannot be stored is an error; else it is only said.
+        pace: Where the texts are those of many files: what shows how far it has come. Then each
+            text is stored under its name, also where it is stored under another already.
     """
 
     model: "E2LLM"
@@ -43,8 +47,9 @@ class Reading:
     chunker: "Chunker | None" = None
     window: int | None = None
     must_store: bool = False
+    pace: "Pace | None" = None
 
-    def compress(self, sources: Sequence[Source]) -> Iterator[tuple["CompressedDocument", float]]:
+    def compress(self, sources: Iterable[Source]) -> Iterator[tuple["CompressedDocument", float]]:
         """Yield the document of each text and the seconds it took; 0 where it was read before."""
         together = TOGETHER_CHARS if self._settings[2] == 1 else 0
         for group in group_sources(sources, together):
@@ -67,7 +72,7 @@ class Reading:
             [
                 document
                 for document, made in zip(named, is_new, strict=True)
-                if made or (self.must_store and not self._is_newest(document))
+                if made or ((self.must_store or self.pace) and not self._is_newest(document))
             ]
         )
         return [
@@ -112,9 +117,10 @@ class Reading:
             return [self._read_one(*each) for each in zip(sources, earlier, strict=True)]
         n_chars = sum(len(source.text) for source in short)
         what = f"{len(short):,} documents, {short[0].name} to {short[-1].name}"
-        with status(f"Reading {what}"):
+        with nullcontext() if self.pace else status(f"Reading {what}"):
             made = iter(list(self._compressor.compress_many(short, *self._settings)))
-        say(f"Read {what}: {n_chars:,} characters.")
+        if not self.pace:
+            say(f"Read {what}: {n_chars:,} characters.")
         return [
             next(made) if known is None else self._read_one(source, known)
             for source, known in zip(sources, earlier, strict=True)
@@ -123,18 +129,19 @@ class Reading:
     def _read_one(
         self, source: Source, previous: "CompressedDocument | None"
     ) -> "CompressedDocument":
+        if self.pace:
+            show = self.pace.inside
+            return self._compressor.compress(source, *self._settings, previous, show)
         with ReadingBar(source) as bar:
             if len(source.text) > LONG_CHARS:
-                # The encoder's first run is slow for reasons of its own: it would spoil the
-                # estimate.
-                self._compressor.embed_question("Ready?")
+                self.warm_up()
             return self._compressor.compress(source, *self._settings, previous, bar.update)
 
     def _store(self, documents: list["CompressedDocument"]) -> None:
         if self.library is None or not documents:
             return
         try:
-            self.library.put_all(documents)
+            self.library.put_all(documents, beside=True)
         except E2LLMError as error:
             if self.must_store:
                 raise
@@ -145,6 +152,15 @@ class Reading:
             more = len(documents) - 1
             which = f" and {more:,} more are" if more else " is"
             say(f"{error} {documents[0].name!r}{which} not stored.")
+
+    def warm_up(self) -> None:
+        """Run the encoder once: its first run is slow, and would spoil an estimate."""
+        self._compressor.embed_question("Ready?")
+
+    @property
+    def how(self) -> tuple[str, float | str, "Chunker", int]:
+        """All that decides what becomes of a text."""
+        return (self._compressor.fingerprint, *self._settings)
 
     @cached_property
     def _settings(self) -> tuple[float | str, "Chunker", int]:

@@ -17,10 +17,13 @@ class Catalogue:
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._by_key = {entry.key: entry for entry in entries}
+        self._by_key: dict[str, Entry] = {}
+        entries = list(entries)
+        for entry in entries:  # a document's further names come behind
+            self._by_key.setdefault(entry.key, entry)
         self._keys = sorted(self._by_key)
         self._by_name: dict[str, list[Entry]] = {}
-        newest_first = sorted(self._by_key.values(), key=lambda entry: -entry.created_s)
+        newest_first = sorted(entries, key=lambda entry: -entry.created_s)
         for entry in newest_first:
             self._by_name.setdefault(entry.name, []).append(entry)
 

@@ -11,11 +11,12 @@ from e2llm.errors import CorruptDocumentError, ReadError, UserError
 
 @dataclass(frozen=True)
 class Entry:
-    """What the registry knows of one document.
+    """What the registry knows of one document, under one of its names.
 
     Attributes:
         key: What the document is stored under, 64 hexadecimal digits.
-        name: What it is called here; several documents may share a name.
+        name: What it is called here; several documents may share a name, and one that several
+            files hold has an entry for the name of each.
         n_bytes: Size of its file.
         created_s: When it was put here, in seconds since 1970.
         used_s: When it was last put or got.

@@ -73,6 +73,9 @@ class FileTree:
     Attributes:
         root: The folder.
         max_bytes: Larger files are passed over.
+        pattern: Only files that it matches, such as `**/*.md`, or that lie in folders that it
+            matches; None for all.
+        prefix: What stands before the names of its files.
         kinds: By suffix, how many files were passed over because nothing can read their kind.
         passed_over: By reason, how many other files were passed over.
         failures: Names of folders and files that could not be looked at, each with the reason.
@@ -85,6 +88,8 @@ class FileTree:
 
     root: str
     max_bytes: int = MAX_BYTES
+    pattern: str | None = None
+    prefix: str = ""
     kinds: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -101,6 +106,8 @@ class FileTree:
         if not os.path.isdir(self.root):
             raise ReadError(f"{self.root!r} is no folder: check the path")
         suffixes = formats.suffixes()
+        # As a rule: what it leaves out is what is wanted.
+        wanted = Rules.of(f"/{self.pattern}") if self.pattern else None
         inside = os.path.realpath(self.root)
         # Folders that are still to be looked into, the next one last: a path, its name with "/"
         # behind, and the rules that hold around it.
@@ -124,7 +131,7 @@ class FileTree:
                     if entry.is_dir(follow_symlinks=False):
                         if not rules.leaves_out(f"{name}/"):
                             deeper.append((entry.path, f"{name}/", rules))
-                    elif not rules.leaves_out(name):
+                    elif not (rules.leaves_out(name) or (wanted and not wanted.leaves_out(name))):
                         file = self._file(entry, name, inside, suffixes)
                         if file is not None:
                             yield file
@@ -193,6 +200,7 @@ class FileTree:
         return None
 
     def _printable(self, name: str) -> str:
+        name = self.prefix + name
         shown = printable(name)
         if shown == name:
             return name

@@ -35,7 +35,12 @@ class Rules:
         Raises:
             MissingPackageError: `pathspec` of the extra `documents` is not installed.
         """
-        return cls(own=_parse(DEFAULT_RULES))
+        return cls.of(*DEFAULT_RULES)
+
+    @classmethod
+    def of(cls, *lines: str) -> "Rules":
+        """Return rules for the root of a tree."""
+        return cls(own=_parse(lines))
 
     def inside(self, path: str, folder: str) -> "Rules":
         """Return the rules that hold in a folder inside.

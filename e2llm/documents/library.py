@@ -68,8 +68,13 @@ class Library:
         """
         return self.put_all([document])[0]
 
-    def put_all(self, documents: Sequence[CompressedDocument]) -> list[Entry]:
+    def put_all(self, documents: Sequence[CompressedDocument], beside: bool = False) -> list[Entry]:
         """Store documents as `put` does one, in a fraction of the time; return their entries.
+
+        Args:
+            documents: What to store.
+            beside: Whether a document that is here under another name keeps that name too, as two
+                files with the same text do.
 
         Raises:
             UserError, LibraryError: As `put`; what was stored before it stays.
@@ -88,7 +93,7 @@ class Library:
                 write_synced(temporary, document.serialize())
             with self._registry.locked() as rows:
                 max_bytes = self.max_bytes or rows.max_bytes
-                entries = [self._add(rows, *file, max_bytes) for file in files]
+                entries = [self._add(rows, *file, max_bytes, beside) for file in files]
                 sync_folder(self.folder)
                 if max_bytes and entries:
                     self._evict(rows, max_bytes, keep=entries[-1].key)
@@ -101,7 +106,12 @@ class Library:
         return entries
 
     def _add(
-        self, rows: Rows, document: CompressedDocument, temporary: Path, max_bytes: int | None
+        self,
+        rows: Rows,
+        document: CompressedDocument,
+        temporary: Path,
+        max_bytes: int | None,
+        beside: bool,
     ) -> Entry:
         """Give a document's file its name and its row."""
         entry = describe(temporary, document.key, created_s=time.time())
@@ -112,7 +122,7 @@ class Library:
             )
         # The file first: one without a row gets it at the next opening, a row without a file goes.
         os.replace(temporary, self._files.file(entry.key))
-        rows.put(entry)
+        rows.put(entry, beside)
         return entry
 
     def get(self, key: str) -> CompressedDocument | None:
@@ -176,7 +186,7 @@ class Library:
             CorruptDocumentError: Its file is damaged.
         """
         for entry in self._named(name):
-            if document := self.get(entry.key):
+            if self.use([entry.key]) and (document := self.read(entry)):
                 return document
         raise UserError(
             f"`name` (={name!r}) has just been deleted by another process; compress it again."
@@ -196,25 +206,43 @@ class Library:
         check_name(new_name, "new_name")
         entries = self._named(name)
         with self._registry.locked() as rows:
-            rows.rename([entry.key for entry in entries], new_name)
+            rows.rename(entries, new_name)
         return [dataclasses.replace(entry, name=new_name) for entry in entries]
 
     def delete(self, name: str) -> list[Entry]:
         """Delete all documents of `name`; return what their entries were.
+
+        A document that has another name too only loses this one.
 
         Raises:
             UserError: There is none.
             LibraryError: The folder cannot be written.
         """
         entries = self._named(name)
-        try:
-            # The next opening drops the rows. Without the registry this works on a full disk too,
-            # where it is needed most.
-            for entry in entries:
-                self._files.file(entry.key).unlink(missing_ok=True)
-        except OSError as error:
-            raise self._files.unusable("written", error) from error
+        self.delete_all([entry for entry in entries if entry.name == name])
+        self._unlink([entry for entry in entries if entry.name != name])  # named by their key
         return entries
+
+    def delete_all(self, entries: Sequence[Entry]) -> int:
+        """Take the names of entries from their documents; delete those without another name.
+
+        Returns:
+            How many names went.
+
+        Raises:
+            LibraryError: The folder cannot be written.
+        """
+        known = self._read()
+        names: dict[str, set[str]] = {}
+        for entry in known:
+            names.setdefault(entry.key, set()).add(entry.name)
+        here = [entry for entry in entries if entry.name in names.get(entry.key, ())]
+        whole = [entry for entry in here if len(names[entry.key]) == 1]
+        if len(whole) < len(here):
+            with self._registry.locked() as rows:
+                whole = [entry for entry in here if not rows.drop_name(entry.key, entry.name)]
+        self._unlink(whole)
+        return len(here)
 
     def limit(self, max_bytes: int | None) -> list[Entry]:
         """Keep the library within `max_bytes`, now and when it is opened again; None: no limit.
@@ -234,7 +262,19 @@ class Library:
     @property
     def n_bytes(self) -> int:
         """Size of all documents' files."""
-        return sum(entry.n_bytes for entry in self._read())
+        return sum({entry.key: entry.n_bytes for entry in self._read()}.values())
+
+    def _unlink(self, entries: Sequence[Entry]) -> None:
+        """Delete the files of documents.
+
+        The next opening drops the rows. Without the registry this works on a full disk too, where
+        it is needed most.
+        """
+        try:
+            for entry in entries:
+                self._files.file(entry.key).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._files.unusable("written", error) from error
 
     def _named(self, name: str) -> list[Entry]:
         if entries := self.find(name):
@@ -261,14 +301,15 @@ class Library:
         try:
             with self._registry.locked() as rows:
                 if wanted is None:
-                    return rows.entries()
+                    return [*rows.entries(), *rows.others()]
                 for key in wanted:
                     rows.use(key)
                 return [entry for key in wanted for entry in rows.entries(key)]
         except LibraryError as error:
             logger.debug("reading on without writing: %s", error)
-            known = {entry.key: entry for entry in self._registry.snapshot()}
-            return [known[key] for key in (known if wanted is None else wanted) if key in known]
+            known = self._registry.snapshot()
+            first = {entry.key: entry for entry in reversed(known)}
+            return known if wanted is None else [first[key] for key in wanted if key in first]
 
     def _evict(self, rows: Rows, max_bytes: int, keep: str | None = None) -> list[Entry]:
         """Delete those unused for longest until the rest takes no more than `max_bytes`.

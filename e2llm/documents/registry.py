@@ -51,17 +51,20 @@ class Registry:
     def snapshot(self) -> list[Entry]:
         """Return the entries without writing: from the registry, and from the files it lacks."""
         rows: dict[str, Entry] = {}
+        others: list[Entry] = []
         uri = self.path.absolute().as_uri()
         # The first needs the log beside the registry, which a killed writer leaves; the second
         # reads past a log, and serves where there is none.
         for mode in ("mode=ro", "mode=ro&immutable=1"):
             with suppress(sqlite3.Error), closing(_connect(f"{uri}?{mode}")) as db:
                 rows = {entry.key: entry for entry in Rows(db).entries()}
+                others = Rows(db).others()
                 break
         for key in self.folder.keys() - rows.keys():
             with suppress(OSError):
                 rows[key] = describe(self.folder.file(key), key)
-        return [rows[key] for key in self.folder.keys() & rows.keys()]
+        on_disk = self.folder.keys()
+        return [entry for entry in (*rows.values(), *others) if entry.key in on_disk]
 
     def _open(self) -> sqlite3.Connection:
         # A damaged registry is set aside and begun anew, which another process may do meanwhile.
@@ -81,6 +84,10 @@ class Registry:
                 db.execute(
                     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value) "
                     "WITHOUT ROWID"
+                )
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS other_names (key TEXT, name TEXT, created_s, "
+                    "PRIMARY KEY (key, name)) WITHOUT ROWID"
                 )
                 if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                     raise sqlite3.DatabaseError("the registry is damaged")
@@ -130,8 +137,33 @@ class Rows:
             )
         ]
 
-    def put(self, entry: Entry) -> None:
-        """Add an entry, in place of the one of the same key."""
+    def others(self) -> list[Entry]:
+        """Return an entry for each further name of a document."""
+        named = self._db.execute("SELECT key, name, created_s FROM other_names").fetchall()
+        entries = {entry.key: entry for entry in self.entries()} if named else {}
+        return [
+            dataclasses.replace(entries[key], name=name, created_s=created_s)
+            for key, name, created_s in named
+            if key in entries
+        ]
+
+    def put(self, entry: Entry, beside: bool = False) -> None:
+        """Add an entry, in place of the one of the same key.
+
+        Args:
+            entry: The entry.
+            beside: Whether the document keeps the name that it had, beside this one.
+        """
+        if beside:
+            self._db.execute(
+                "INSERT OR REPLACE INTO other_names SELECT key, name, created_s FROM documents "
+                "WHERE key = ? AND name != ?",
+                (entry.key, entry.name),
+            )
+        self._db.execute(
+            "DELETE FROM other_names WHERE key = ? AND (name = ? OR ?)",
+            (entry.key, entry.name, not beside),
+        )
         self._db.execute(
             f"INSERT OR REPLACE INTO documents VALUES ({', '.join('?' * len(COLUMNS))})",
             dataclasses.astuple(entry),
@@ -139,17 +171,34 @@ class Rows:
 
     def delete(self, keys: set[str]) -> None:
         """Drop the entries of these keys."""
-        self._db.executemany("DELETE FROM documents WHERE key = ?", [(key,) for key in keys])
+        for table in ("documents", "other_names"):
+            self._db.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in keys])
+
+    def drop_name(self, key: str, name: str) -> bool:
+        """Take a name from a document that has another; tell whether it had one."""
+        other = "SELECT min(name) FROM other_names WHERE key = ? AND name != ?"
+        (left,) = self._db.execute(other, (key, name)).fetchone()
+        main = self._db.execute("SELECT name FROM documents WHERE key = ?", (key,)).fetchone()
+        if main is None or (main[0] == name and left is None):
+            return False
+        if main[0] == name:
+            self._db.execute("UPDATE documents SET name = ? WHERE key = ?", (left, key))
+            name = left
+        self._db.execute("DELETE FROM other_names WHERE key = ? AND name = ?", (key, name))
+        return True
 
     def use(self, key: str) -> None:
         """Note that a document is used now."""
         self._db.execute("UPDATE documents SET used_s = ? WHERE key = ?", (time.time(), key))
 
-    def rename(self, keys: Sequence[str], name: str) -> None:
-        """Give the documents of these keys a name."""
-        self._db.executemany(
-            "UPDATE documents SET name = ? WHERE key = ?", [(name, key) for key in keys]
-        )
+    def rename(self, entries: Sequence[Entry], name: str) -> None:
+        """Give the documents of these entries another name in place of the entry's."""
+        for entry in entries:
+            own = (name, entry.key, entry.name)
+            self._db.execute("UPDATE documents SET name = ? WHERE key = ? AND name = ?", own)
+            self._db.execute(
+                "UPDATE OR REPLACE other_names SET name = ? WHERE key = ? AND name = ?", own
+            )
 
     @property
     def max_bytes(self) -> int | None:

@@ -1,7 +1,7 @@
 """A source: the plain text of one file, with what is known of its places."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -38,7 +38,7 @@ def page_at(page_starts: Sequence[int], offset: int) -> int | None:
     return bisect_right(page_starts, offset) or None
 
 
-def group_sources(sources: Sequence[Source], most_chars: int) -> Iterator[list[Source]]:
+def group_sources(sources: Iterable[Source], most_chars: int) -> Iterator[list[Source]]:
     """Yield neighbours of at most so many characters together, and a longer text alone."""
     group: list[Source] = []
     n_chars = 0

@@ -255,3 +255,28 @@ def test_a_limit_is_at_least_one_byte(library, max_bytes):
     for call in (library.limit, lambda limit: Library(library.folder, limit)):
         with pytest.raises(UserError, match="`max_bytes`"):
             call(max_bytes)
+
+
+def test_a_text_that_two_files_hold_is_listed_under_both_names(library):
+    document = make_document()
+    library.put_all([document.renamed("a.txt"), document.renamed("b.txt")], beside=True)
+    assert [entry.name for entry in library.entries()] == ["a.txt", "b.txt"]
+    assert [library.load(name).name for name in ("a.txt", "b.txt")] == ["a.txt", "b.txt"]
+    assert library.n_bytes == library.entries()[0].n_bytes
+    library.rename("a.txt", "c.txt")
+    assert [entry.name for entry in library.entries()] == ["b.txt", "c.txt"]
+    library.rename("b.txt", "d.txt")
+    assert len(library.delete("d.txt")) == 1
+    assert library.load("c.txt").text == document.text
+    library.delete("c.txt")
+    assert not library.entries()
+
+
+def test_putting_under_another_name_takes_the_names_before(library):
+    document = make_document()
+    library.put_all([document.renamed("a.txt"), document.renamed("b.txt")], beside=True)
+    library.put(document.renamed("c.txt"))
+    assert [entry.name for entry in library.entries()] == ["c.txt"]
+    library.put_all([document.renamed("d.txt")], beside=True)
+    library.delete(document.key[:12])
+    assert not library.entries()
