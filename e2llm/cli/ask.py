@@ -154,7 +154,7 @@ def ask(
     documents, compress_s = _read(reading, items, encodings, failures)
     if files and not documents:
         list_failures(failures)
-        raise ReadError("`FILE`: the folder holds no file that can be read; give another.")
+        raise ReadError(f"`FILE` (={files[0]}) holds no file that can be read; give another.")
     list_failures(failures)
     Conversation(pair, documents, compress_s, asking, show_plan, failures).hold(question, as_json)
 

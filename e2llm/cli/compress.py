@@ -116,30 +116,32 @@ def compress(
     for tree in trees.values():
         folder = FolderReading(reading, tree, encodings, shelf, failures)
         _read_folder(folder, report, as_json)
-        if sync:
+        if not folder.n_files:
+            failures.append((tree.root, "holds no file that can be read; is it the right one?"))
+        elif sync:
             say(f"{tree.root}: {folder.sync():,} documents of files that are gone were removed.")
     report.end(failures)
 
 
 def _read_folder(folder: FolderReading, report: "Report", as_json: bool) -> None:
-    start_s, n_failed, n_read = time.perf_counter(), len(folder.failures), 0
+    start_s, n_failed = time.perf_counter(), len(folder.failures)
     n_tokens = n_soft = 0
     try:
         for _, document, seconds in folder.documents(with_known=as_json):
             report.add(document, seconds)
-            n_read += bool(seconds)
             n_tokens, n_soft = n_tokens + document.n_tokens, n_soft + document.n_soft
     except KeyboardInterrupt:
+        n_done = folder.n_read + folder.n_known
         say(
-            f"Interrupted: {n_read + folder.n_known:,} of {folder.n_files:,} files are stored; the "
-            "same command goes on from there."
+            f"Interrupted: {n_done:,} of {folder.n_files:,} files are stored; the same command goes "
+            "on from there."
         )
         raise typer.Exit(130) from None
     n_bad = len(folder.failures) - n_failed
     took = spell(time.perf_counter() - start_s)
     say(
-        f"{folder.tree.root}: {n_read:,} files read, {folder.n_known:,} read before, {n_bad:,} "
-        f"could not be read; {n_tokens:,} tokens of text, {n_soft:,} soft tokens, in {took}."
+        f"{folder.tree.root}: {folder.n_read:,} files read, {folder.n_known:,} read before, "
+        f"{n_bad:,} could not be read; {n_tokens:,} tokens of text, {n_soft:,} soft tokens, in {took}."
     )
 
 

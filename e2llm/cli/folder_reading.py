@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # So many failures are listed, and the rest counted.
 MOST_LISTED = 20
+# Texts are read and stored together for about so many seconds: what an interruption loses.
+GROUP_S = 5.0
 # So often what files became is noted, which an interruption would lose; it is found again by
 # reading the files.
 NOTE_EVERY_S = 2.0
@@ -43,7 +45,9 @@ class FolderReading:
         library: Where the documents are; None where nothing is kept.
         failures: Files that could not be read, each with the reason.
         n_known: Files that were read before and are what they were.
+        n_read: Files that were read now.
         n_files: Files that were found.
+        together_chars: Texts of so many characters are read together, as the pace tells.
     """
 
     reading: Reading
@@ -52,7 +56,9 @@ class FolderReading:
     library: "Library | None"
     failures: list[Failure] = field(default_factory=list)
     n_known: int = 0
+    n_read: int = 0
     n_files: int = 0
+    together_chars: int = 8_192
     _names: list[str] = field(default_factory=list)
     _touched: list["Entry"] = field(default_factory=list)
 
@@ -148,10 +154,14 @@ class FolderReading:
         try:
             with pace:
                 sources = self._sources(files, rows, entries, opened, noted, pace)
-                for group in group_sources(sources, TOGETHER_CHARS):
-                    own = [opened.popleft() for _ in group]
+                for group in group_sources(sources, lambda: self.together_chars):
+                    own, start_s = [opened.popleft() for _ in group], time.monotonic()
                     made = compress_each(reading, group, self.failures)
+                    self.n_read += len(made) - made.count(None)
                     pace.done(group)
+                    slow = time.monotonic() - start_s > GROUP_S
+                    wanted = self.together_chars // 2 if slow else self.together_chars * 2
+                    self.together_chars = min(wanted, TOGETHER_CHARS)
                     for (file, sha256), one in zip(own, made, strict=True):
                         if one is not None:
                             row = note(self.tree.root, file, one[0].key, sha256)

@@ -19,7 +19,7 @@ def tell_apart(paths: Sequence[str]) -> list[str]:
     names: dict[str, str] = {}
     for n_parts in range(1, longest + 1):
         left = [path for path in parts if path not in names]
-        ends = {path: "/".join(parts[path][-n_parts:]) for path in left}
+        ends = {path: PurePath(*parts[path][-n_parts:]).as_posix() for path in left}
         counts = Counter(ends.values())
         names |= {
             path: end

@@ -1,7 +1,7 @@
 """A source: the plain text of one file, with what is known of its places."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -38,13 +38,21 @@ def page_at(page_starts: Sequence[int], offset: int) -> int | None:
     return bisect_right(page_starts, offset) or None
 
 
-def group_sources(sources: Iterable[Source], most_chars: int) -> Iterator[list[Source]]:
-    """Yield neighbours of at most so many characters together, and a longer text alone."""
+def group_sources(
+    sources: Iterable[Source], most_chars: int | Callable[[], int]
+) -> Iterator[list[Source]]:
+    """Yield neighbours of at most so many characters together, and a longer text alone.
+
+    Args:
+        sources: The texts.
+        most_chars: The limit; or what tells it, asked for each text.
+    """
+    limit = most_chars if callable(most_chars) else lambda: most_chars
     group: list[Source] = []
     n_chars = 0
     for source in sources:
         n_chars += len(source.text)
-        if group and n_chars > most_chars:
+        if group and n_chars > limit():
             yield group
             group, n_chars = [], len(source.text)
         group.append(source)

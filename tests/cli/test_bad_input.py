@@ -59,13 +59,12 @@ def test_a_file_that_is_missing_may_have_been_meant_as_a_stored_document(pair, n
     assert "or name a stored document (`e2llm library list`)" in message
 
 
-def test_a_directory_points_to_its_files(pair, tmp_path):
-    assert "is a directory" in run("ask", tmp_path, "-m", pair, *Q).mistake
-
-
-def test_one_bad_file_among_good_ones_stops_all_before_anything_is_read(pair, town, tmp_path, home):
-    assert "missing.txt" in run("compress", town, "missing.txt", "-m", pair).mistake
-    assert not home.exists()
+def test_a_folder_without_a_file_to_read_is_refused(pair, tmp_path):
+    (tmp_path / "folder").mkdir()
+    assert "no file that can be read" in run("ask", "folder", "-m", pair, *Q).mistake
+    result = run("compress", "folder", "-m", pair)
+    assert result.code == 1
+    assert "  folder: holds no file that can be read" in result.stderr
 
 
 def test_standard_input_that_is_empty_or_asked_for_twice_is_refused(pair):
