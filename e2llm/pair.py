@@ -187,8 +187,7 @@ class E2LLM:
             chunker: Any callable `text -> [(start, end), ...]`; None for the pair's own.
             window: Chunks that the encoder reads together (late chunking); None for the pair's own.
             page_starts: Offset of each page's first character, where there are pages.
-            previous: A document of an earlier state of the text: only what is new or has changed
-                is encoded (`Compressor.compress`).
+            previous: A document of an earlier state of the text: only what is new is encoded.
             progress: Called after each block with how far the work has come.
 
         Raises:

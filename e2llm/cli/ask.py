@@ -131,32 +131,22 @@ def ask(
     sampling = Sampling(max_new_tokens, *drawn)
     shelf = open_library(library)
     # Files are opened and names looked up before the pair is loaded, which takes longer.
-    encodings = Encodings.parse(encoding or [])
+    encodings, failures = Encodings.parse(encoding or []), list[Failure]()
     found = gather(files, encodings, shelf, parse_bytes("--max-size", max_size))
-    failures: list[Failure] = []
-    if expand is not None:
-        # The ratio is chosen by the length of all texts.
-        found = _open_trees(found, encodings, failures)
+    # The ratio is chosen by the length of all texts.
+    found = _open_trees(found, encodings, failures) if expand is not None else found
     pair = load_model(model, dtype, device, trust_remote_code)
     chunker = parse_chunker(pair, chunk_chars, overlap_chars)
     items = load_found(found, shelf, pair.fingerprint)
-    if expand is None and files:
-        pair.reader.check_room(question or "?", max_new_tokens)
-    if expand is not None:
-        wanted_ratio = _fit_ratio(
-            pair, items, question or "", max_new_tokens, expand, chunker, wanted_ratio
-        )
+    asked = (question or "", max_new_tokens, expand)
+    wanted_ratio = _fit_ratio(pair, items, *asked, chunker, wanted_ratio)
     if not files:
         say("Note: no document was given: the decoder answers from memory.")
     reading = Reading(pair, shelf if store else None, wanted_ratio, chunker, window)
     asking = {"expand": expand, "budget": budget, "whole": whole, "refuse": refuse}
     asking |= asdict(sampling)
-    documents, compress_s = _read(reading, items, encodings, failures)
-    if files and not documents:
-        list_failures(failures)
-        raise ReadError(f"`FILE` (={files[0]}) holds no file that can be read; give another.")
-    list_failures(failures)
-    Conversation(pair, documents, compress_s, asking, show_plan, failures).hold(question, as_json)
+    read = _read(reading, items, encodings, failures)
+    Conversation(pair, *read, asking, show_plan, failures).hold(question, as_json)
 
 
 def _check(
@@ -191,11 +181,18 @@ def _fit_ratio(
     items: Sequence["Source | CompressedDocument | FileTree"],
     question: str,
     max_new_tokens: int,
-    expand: int,
+    expand: int | None,
     chunker: "Chunker | None",
     ratio: float | str | None,
 ) -> float | str | None:
-    """Return the ratio to read at so that all fits the window, and say where it is a higher one."""
+    """Return the ratio to read at so that all fits the window, and say where it is a higher one.
+
+    A plan fits at any ratio; for it is checked that there is room for a plan at all.
+    """
+    if expand is None:
+        if items:
+            pair.reader.check_room(question or "?", max_new_tokens)
+        return ratio
     texts = [item.text for item in items if isinstance(item, Source)]
     if not texts:
         return ratio
@@ -225,7 +222,14 @@ def _open_trees(
             failures += bad
         else:
             opened.append(item)
+    if found and not opened:
+        list_failures(failures)
+        raise _nothing([item.root for item in found if isinstance(item, FileTree)])
     return opened
+
+
+def _nothing(roots: Sequence[str]) -> ReadError:
+    return ReadError(f"`FILE` (={roots[0]}) holds no file that can be read; give another.")
 
 
 def _read(
@@ -234,7 +238,10 @@ def _read(
     encodings: Encodings,
     failures: list[Failure],
 ) -> tuple[list["CompressedDocument"], list[float]]:
-    """Return the documents and the seconds that each took to read; 0 where it was read before."""
+    """Return the documents and the seconds that each took to read; 0 where it was read before.
+
+    Files that cannot be read are said.
+    """
     made = reading.compress([item for item in items if isinstance(item, Source)])
     read: list[tuple[CompressedDocument, float]] = []
     for item in items:
@@ -243,4 +250,7 @@ def _read(
             read += folder.in_order()
         else:
             read.append(next(made) if isinstance(item, Source) else (item, 0.0))
+    list_failures(failures)
+    if items and not read:
+        raise _nothing([item.root for item in items if isinstance(item, FileTree)])
     return [document for document, _ in read], [seconds for _, seconds in read]

@@ -131,17 +131,16 @@ def _read_folder(folder: FolderReading, report: "Report", as_json: bool) -> None
             report.add(document, seconds)
             n_tokens, n_soft = n_tokens + document.n_tokens, n_soft + document.n_soft
     except KeyboardInterrupt:
-        n_done = folder.n_read + folder.n_known
-        say(
-            f"Interrupted: {n_done:,} of {folder.n_files:,} files are stored; the same command goes "
-            "on from there."
-        )
+        n_done, n_files = folder.n_read + folder.n_known, folder.n_files
+        stored = f"{n_done:,} of {n_files:,} files are stored"
+        say(f"Interrupted: {stored}; the same command goes on from there.")
         raise typer.Exit(130) from None
     n_bad = len(folder.failures) - n_failed
     took = spell(time.perf_counter() - start_s)
     say(
         f"{folder.tree.root}: {folder.n_read:,} files read, {folder.n_known:,} read before, "
-        f"{n_bad:,} could not be read; {n_tokens:,} tokens of text, {n_soft:,} soft tokens, in {took}."
+        f"{n_bad:,} could not be read; {n_tokens:,} tokens of text, {n_soft:,} soft tokens, in "
+        f"{took}."
     )
 
 
