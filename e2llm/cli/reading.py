@@ -99,11 +99,13 @@ class Reading:
 
     def _earlier(self, source: Source) -> "CompressedDocument | None":
         """Return the newest document of this name that was made in the same way, and is whole."""
-        ratio, _, window = self._settings
+        ratio, chunker, window = self._settings
         wanted = (source.name, self._compressor.fingerprint, ratio, window)
         for entry in self._named(source.name):
             if (entry.name, entry.fingerprint, entry.ratio, entry.window) == wanted:
-                return self._intact(entry)
+                stored = self._intact(entry)
+                if stored is not None and stored.chunker == chunker:
+                    return stored
         return None
 
     def _named(self, name: str) -> list["Entry"]:

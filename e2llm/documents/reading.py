@@ -116,7 +116,7 @@ def _load(path: str) -> bytes:
             return stream.read()
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise ReadError(f"is a directory: give its files, e.g. {os.path.join(path, '*.txt')!r}")
+            raise ReadError("is a directory: read its files with `read_folder`, or name them")
         if not stat.S_ISREG(mode):
             descriptor = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", path)
             if not (descriptor and stat.S_ISFIFO(mode)):

@@ -96,7 +96,8 @@ def test_json_is_one_object_with_answer_places_cost_documents_and_notices(pair, 
     result = run("ask", town, "-m", pair, *Q, *FEW, "--expand", 2, "--json")
     answered = result.json
     assert set(answered) == {
-        *("answer", "finish_reason", "found", "expanded", "usage", "plan", "documents", "notices")
+        *("answer", "finish_reason", "found", "expanded", "usage", "plan", "documents", "notices"),
+        "failures",
     }
     assert answered["finish_reason"] == "length"
     assert (
