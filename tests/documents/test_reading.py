@@ -75,7 +75,7 @@ def test_a_name_with_line_breaks_or_undecodable_bytes_still_gives_one_printable_
 
 
 def test_a_directory_points_to_its_files(tmp_path: Path) -> None:
-    assert str(tmp_path / "*.txt") in error_of(tmp_path)
+    assert "read_folder" in error_of(tmp_path)
 
 
 def test_a_file_that_this_user_may_not_read_is_refused(tmp_path: Path) -> None:
