@@ -45,7 +45,7 @@ def test_an_old_word_file_is_refused_whatever_its_suffix(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("module", "suffix", "package"),
     [
-        ("pypdf", ".pdf", "pypdf"),
+        ("pypdfium2", ".pdf", "pypdfium2"),
         ("docx", ".docx", "python-docx"),
         ("bs4", ".html", "beautifulsoup4"),
     ],
