@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from e2llm.documents.formats.base import Content, Format, import_package
@@ -62,7 +62,7 @@ def read_pdf(data: bytes, encoding: str | None) -> Content:
     return Content([text + note for text, note in zip(texts, notes, strict=True)], "page", notices)
 
 
-def _run(data: bytes) -> Iterator[dict[str, Any]]:
+def _run(data: bytes) -> Generator[dict[str, Any], None, None]:
     """Yield what `pdf_process` writes, and end it where it writes nothing for too long."""
     command = [sys.executable, "-c", "from e2llm.documents.formats.pdf_process import main; main()"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
