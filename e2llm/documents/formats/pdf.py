@@ -24,7 +24,7 @@ _OCR = "run OCR first, e.g. ocrmypdf {}IN.pdf OUT.pdf"
 _REFUSED = {
     "encrypted": "is encrypted: save it without its password, e.g. qpdf --password=... --decrypt "
     "IN.pdf OUT.pdf",
-    "damaged": "is a damaged PDF: open it in a viewer and save it again, e.g. by printing it to a "
+    "damaged": "has no pages that can be read, it may be damaged: open it in a viewer and save it again, e.g. by printing it to a "
     "PDF",
 }
 
@@ -38,7 +38,7 @@ def read_pdf(data: bytes, encoding: str | None) -> Content:
         raise ReadError(_REFUSED[first.get("refused", "damaged")])
     n_pages = first["n_pages"]
     if not n_pages:
-        raise ReadError("has no pages: it may be damaged, open it in a viewer and save it again")
+        raise ReadError(_REFUSED["damaged"])
     if n_pages > MAX_PAGES:
         raise ReadError(f"has {n_pages:,} pages, over the limit of {MAX_PAGES:,}: split it")
     pages: list[Page] = []

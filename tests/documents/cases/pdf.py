@@ -253,7 +253,7 @@ CASES = [
         "a loop in its page tree",
         "loop.pdf",
         _page_tree("2 0 R 2 0 R", 2),
-        refused="is a damaged PDF",
+        refused="has no pages that can be read, it may be damaged",
     ),
     Case(
         "a million pages, it says",

@@ -33,7 +33,7 @@ def test_a_pdf_of_scanned_pages_points_to_ocr(tmp_path: Path) -> None:
 
 
 def test_a_pdf_without_pages_is_refused(tmp_path: Path) -> None:
-    error_of(write_pdf(tmp_path / "a.pdf", []))
+    assert "no pages" in error_of(write_pdf(tmp_path / "a.pdf", []))
 
 
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.6])
