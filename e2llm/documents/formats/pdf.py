@@ -24,8 +24,8 @@ _OCR = "run OCR first, e.g. ocrmypdf {}IN.pdf OUT.pdf"
 _REFUSED = {
     "encrypted": "is encrypted: save it without its password, e.g. qpdf --password=... --decrypt "
     "IN.pdf OUT.pdf",
-    "damaged": "has no pages that can be read, it may be damaged: open it in a viewer and save it again, e.g. by printing it to a "
-    "PDF",
+    "damaged": "has no pages that can be read, it may be damaged: open it in a viewer and save it "
+    "again, e.g. by printing it to a PDF",
 }
 
 
