@@ -7,7 +7,10 @@ goes before an earlier one that claims the same suffix or bytes.
 from e2llm.checks import name_some
 from e2llm.documents.formats.base import Content, Format, Reader
 from e2llm.documents.formats.docx import DOCX
-from e2llm.documents.formats.html import HTML
+from e2llm.documents.formats.epub import EPUB
+from e2llm.documents.formats.gz import GZ
+from e2llm.documents.formats.html import HTML, TEMPLATE
+from e2llm.documents.formats.mail import EML, MBOX, MHTML
 from e2llm.documents.formats.markdown import MARKDOWN
 from e2llm.documents.formats.pdf import PDF
 from e2llm.documents.formats.refused import REFUSED
@@ -19,8 +22,14 @@ FORMATS: list[Format] = [
     TEXT,
     MARKDOWN,
     HTML,
+    TEMPLATE,
     PDF,
     DOCX,
+    EPUB,
+    EML,
+    MBOX,
+    MHTML,
+    GZ,
 ]
 
 

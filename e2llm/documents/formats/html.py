@@ -2,29 +2,12 @@
 
 import codecs
 import re
-import warnings
-from typing import Any
 
-from e2llm.documents.formats.base import Format, import_package
-from e2llm.documents.formats.encoding import decode, marked_encoding
+from e2llm.documents.formats.base import Content, Format, import_package
+from e2llm.documents.formats.encoding import decode_any
+from e2llm.documents.formats.html_text import page_text
+from e2llm.errors import ReadError
 
-# What stands between two pieces of text: the strongest of what lies between them.
-SPACE, CELL, LINE, PARAGRAPH = 1, 2, 3, 4
-_GAPS = ("", " ", "\t", "\n", "\n\n")
-_PARAGRAPHS = (
-    "p h1 h2 h3 h4 h5 h6 ul ol dl table pre blockquote section article header footer nav aside "
-    "main figure hr title"
-)
-_LINES = (
-    "div li dt dd tr br caption figcaption address form fieldset legend option summary details "
-    "center body"
-)
-_EDGES = (
-    dict.fromkeys(_PARAGRAPHS.split(), PARAGRAPH)
-    | dict.fromkeys(_LINES.split(), LINE)
-    | {"td": CELL, "th": CELL}
-)
-_INVISIBLE = ("script", "style", "noscript", "template")
 # What a page declares and what browsers decode it as (https://encoding.spec.whatwg.org): the larger
 # set that is meant.
 _WEB_ENCODINGS = (
@@ -35,56 +18,61 @@ _WEB_ENCODINGS = (
 _START = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html)\b", re.IGNORECASE
 )
+# Where browsers look for a declaration.
+_HEAD_BYTES = 4096
+_DECLARED = re.compile(
+    rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]+)|<meta[^>]{0,400}?charset\s*=\s*["']?([\w.:-]+)""",
+    re.IGNORECASE,
+)
+_FRAMES = re.compile("<(iframe|frame|canvas|embed|object)[ >]", re.IGNORECASE)
+_PROGRAM = re.compile(r"<\?(?!xml).*?(?:\?>|\Z)|<%.*?(?:%>|\Z)", re.DOTALL)
 
 
-def read_html(data: bytes, encoding: str | None) -> str:
+def read_html(data: bytes, encoding: str | None) -> Content:
     """Return the visible text of a web page.
 
-    Blocks end in line breaks, table cells in tabs; other white space is one space.
+    Raises:
+        ReadError: It has no text, but what a program or another page draws in it.
     """
-    bs4 = import_package("bs4", "beautifulsoup4", ".html")
-    markup = decode(data, encoding or marked_encoding(data) or _declared_encoding(data))
-    with warnings.catch_warnings():
-        # It guesses that XHTML is meant for another parser, and that short text is a file's name.
-        warnings.simplefilter("ignore")
-        soup = bs4.BeautifulSoup(markup, "html.parser")
-
-    pieces: list[str] = []
-    gap = 0
-    # A stack, for pages nest deeper than Python recurses; an int in it is the edge of a block.
-    todo: list[tuple[Any, bool]] = [(soup, False)]
-    while todo:
-        node, verbatim = todo.pop()
-        if isinstance(node, int):
-            gap = max(gap, node)
-        elif isinstance(node, bs4.Tag):
-            if node.name not in _INVISIBLE:
-                edge = (_EDGES.get(node.name, 0), False)
-                inside = verbatim or node.name == "pre"
-                # The last is taken first: the children in reverse, between the two edges of their
-                # block.
-                todo += [edge, *((child, inside) for child in reversed(node.contents)), edge]
-        elif not isinstance(node, bs4.element.PreformattedString):  # comments and declarations
-            words = node if verbatim else re.sub(r"[ \t\n\r\f]+", " ", node)
-            if not verbatim:
-                gap = max(gap, SPACE if words.startswith(" ") else 0)
-                spaced, words = words.endswith(" "), words.strip(" ")
-            if words:
-                pieces.append((_GAPS[gap] if pieces else "") + words)
-                gap = SPACE if not verbatim and spaced else 0
-    return re.sub(r"\n{3,}", "\n\n", "".join(pieces)).strip("\n")
+    markup, notices = decode_any(data, encoding, declared_encoding(data))
+    return Content([_text_of(markup)], None, notices)
 
 
-def _declared_encoding(data: bytes) -> str:
-    bs4_dammit = import_package("bs4.dammit", "beautifulsoup4", ".html")
-    declared = bs4_dammit.EncodingDetector.find_declared_encoding(data, is_html=True) or "utf-8"
+def read_template(data: bytes, encoding: str | None) -> Content:
+    """Return the text of a page that a server completes, or its program where that is all."""
+    markup, notices = decode_any(data, encoding, declared_encoding(data))
+    page, n_programs = _PROGRAM.subn("", markup)
+    if not page.strip():
+        return Content([markup], None, notices)
+    if n_programs:
+        what = "1 program" if n_programs == 1 else f"{n_programs:,} programs"
+        notices = (*notices, f"{what} in it left out, with all that a server writes in place of it")
+    return Content([_text_of(page)], None, notices)
+
+
+def _text_of(markup: str) -> str:
+    text = page_text(markup, import_package("lxml.etree", "lxml", ".html"))
+    frame = None if text.strip() else _FRAMES.search(markup)
+    if frame:
+        raise ReadError(
+            f"has no text of its own, only <{frame[1].lower()}>: open it in a browser, and save "
+            "what it shows"
+        )
+    return text
+
+
+def declared_encoding(data: bytes) -> str | None:
+    """Return the encoding that a page says it is in; None where it says none that can be."""
+    declared = _DECLARED.search(data[:_HEAD_BYTES])
+    if not declared:
+        return None
     try:
-        name = codecs.lookup(declared).name
+        name = codecs.lookup((declared[1] or declared[2]).decode("ascii")).name
         # Fails for base64 and the like, and for UTF-16 and UTF-32, in which a declaration that
         # reads as ASCII cannot be.
         b" ".decode(name)
     except (LookupError, ValueError):
-        return "utf-8"
+        return None
     return _WEB_ENCODINGS.get(name, name)
 
 
@@ -94,3 +82,4 @@ HTML = Format(
     read_html,
     looks_like=lambda data: _START.match(data) is not None,
 )
+TEMPLATE = Format("php", (".php", ".aspx", ".asp", ".jsp"), read_template)

@@ -3,6 +3,7 @@
 from typing import NoReturn
 
 from e2llm.documents.formats.base import Format
+from e2llm.documents.formats.binaries import BINARIES
 from e2llm.documents.formats.zipped import ZIP_BYTES
 from e2llm.errors import ReadError
 
@@ -26,4 +27,5 @@ def refuse_zip(data: bytes, encoding: str | None) -> NoReturn:
 REFUSED = (
     Format("doc", (), refuse_ole, first_bytes=(OLE_BYTES,)),
     Format("zip", (), refuse_zip, first_bytes=ZIP_BYTES),
+    *BINARIES,
 )

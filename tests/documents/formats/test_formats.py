@@ -45,9 +45,9 @@ def test_an_old_word_file_is_refused_whatever_its_suffix(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("module", "suffix", "package"),
     [
-        ("pypdf", ".pdf", "pypdf"),
+        ("pypdfium2", ".pdf", "pypdfium2"),
         ("docx", ".docx", "python-docx"),
-        ("bs4", ".html", "beautifulsoup4"),
+        ("lxml.etree", ".html", "lxml"),
     ],
 )
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
@@ -80,7 +80,7 @@ def test_a_format_is_added_with_one_function_and_one_line(
     formats.append(Format("rev", (".rev",), read_backwards))
     (tmp_path / "a.rev").write_text("txet")
     assert read(tmp_path / "a.rev").text == "text"
-    assert names() == "txt, md, html, pdf, docx, rev"
+    assert FORMATS[-1].name == "rev"
     assert ".rev" in suffixes()
 
 
@@ -108,8 +108,6 @@ def test_formats_with_the_same_first_bytes_are_told_apart_by_a_closer_look(
 
 
 def test_at_most_eight_formats_are_named(formats: list[Format]) -> None:
-    formats += [Format(f"x{number}", (), read_backwards) for number in range(4)]
-    assert (
-        names()
-        == "txt, md, html, pdf, docx, x0, x1, x2 and 1 more (e2llm.documents.formats.FORMATS)"
-    )
+    formats += [Format(f"x{number}", (), read_backwards) for number in range(9)]
+    first = ", ".join(known.name for known in formats[:8])
+    assert names() == f"{first} and {len(formats) - 8} more (e2llm.documents.formats.FORMATS)"

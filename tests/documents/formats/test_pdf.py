@@ -1,11 +1,12 @@
 """PDF: pages and their text, and the ways in which a PDF can be bad."""
 
-import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pypdf
 import pytest
 
+from e2llm.documents.formats import pdf
+from e2llm.documents.formats.running import drop_running
 from e2llm.documents.reading import read
 from e2llm.errors import ReadError
 from tests.documents.files import error_of, write_pdf
@@ -25,22 +26,6 @@ def test_a_pdf_encrypted_with_the_empty_password_is_read(tmp_path: Path) -> None
 
 def test_a_pdf_with_a_password_is_refused(tmp_path: Path) -> None:
     assert "password" in error_of(write_pdf(tmp_path / "a.pdf", ["secret"], password="xyz"))
-
-
-def test_a_pdf_encrypted_with_aes_is_refused_in_one_line_with_or_without_the_package_cryptography(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "a.pdf"
-    text = "00" * 48
-    path.write_bytes(
-        b"%%PDF-1.7\n1 0 obj <</Type/Catalog/Pages 2 0 R>> endobj\n"
-        b"2 0 obj <</Type/Pages/Kids[]/Count 0>> endobj\n"
-        b"3 0 obj <</Filter/Standard/V 5/R 6/Length 256/P -4/O<%b>/U<%b>/OE<%b>/UE<%b>/Perms<%b>"
-        b"/StmF/StdCF/StrF/StdCF/CF<</StdCF<</CFM/AESV3/AuthEvent/DocOpen/Length 32>>>>>> endobj\n"
-        b"trailer <</Root 1 0 R/Encrypt 3 0 R/Size 4/ID[<00><00>]>>\n%%%%EOF\n"
-        % tuple(value.encode() for value in (text, text, text[:64], text[:64], text[:32]))
-    )
-    assert "encrypted" in error_of(path)
 
 
 def test_a_pdf_of_scanned_pages_points_to_ocr(tmp_path: Path) -> None:
@@ -71,16 +56,24 @@ def test_what_only_claims_to_be_a_pdf_is_refused(tmp_path: Path, content: bytes)
     error_of(path)
 
 
-def test_the_warnings_of_the_pdf_package_stay_off_the_terminal_and_its_log_level_is_put_back(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_page_that_takes_too_long_is_ended_with_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_pdf(tmp_path / "a.pdf", ["text"])
-    path.write_bytes(path.read_bytes().replace(b"startxref\n", b"startxref\n9"))
-    pypdf.PdfReader(path)
-    assert caplog.records, "the file must be one that the package warns about"
-    caplog.clear()
-    logger = logging.getLogger("pypdf")
-    level = logger.level
-    assert read(path).text == "text"
-    assert caplog.records == []
-    assert logger.level == level
+    monkeypatch.setattr(pdf, "PAGE_SECONDS", 0.0)
+    assert "takes too long" in error_of(write_pdf(tmp_path / "a.pdf", ["text"]))
+
+
+def test_files_are_read_in_several_threads(tmp_path: Path) -> None:
+    paths = [write_pdf(tmp_path / f"{at}.pdf", [f"number {at}"]) for at in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert [source.text for source in pool.map(read, paths)] == [
+            f"number {at}" for at in range(4)
+        ]
+
+
+def test_lines_that_repeat_at_the_edges_of_pages_are_kept_where_their_numbers_do_not_count() -> (
+    None
+):
+    pages = [f"Head\nbody {at}\nmore\nsum {at * at}" for at in range(4)]
+    assert drop_running(pages) == [pages[0], *(page[5:] for page in pages[1:])]
+    assert drop_running(["1", "2", "3"]) == ["1", "2", "3"]
