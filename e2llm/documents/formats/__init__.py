@@ -10,6 +10,7 @@ from e2llm.documents.formats.docx import DOCX
 from e2llm.documents.formats.html import HTML
 from e2llm.documents.formats.markdown import MARKDOWN
 from e2llm.documents.formats.pdf import PDF
+from e2llm.documents.formats.pptx import PPTX
 from e2llm.documents.formats.refused import REFUSED
 from e2llm.documents.formats.text import TEXT
 
@@ -21,6 +22,7 @@ FORMATS: list[Format] = [
     HTML,
     PDF,
     DOCX,
+    PPTX,
 ]
 
 

@@ -97,7 +97,7 @@ def _n_pages(package: Package) -> int:
     """Return how many pages the program that saved the file counted; 0 where it does not say."""
     for part in package.related("", "extended-properties"):
         properties = package.part(part)
-        for inner in properties:
+        for inner in () if properties is None else properties:
             if str(inner.tag).endswith("}Pages"):
                 return integer(inner.text) or 0
     return 0

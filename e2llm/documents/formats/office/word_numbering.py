@@ -45,13 +45,13 @@ class Numbering:
         self._nums: dict[str, tuple[str, list[Level]]] = {}
         self._overrides: dict[tuple[str, int], int] = {}
         self._counters: dict[str, list[int | None]] = {}
-        for element in () if root is None else children(root, "w:abstractNum"):
+        for element in children(root, "w:abstractNum"):
             id_ = attribute(element, "abstractNumId")
             self._abstract[id_] = _levels(element, [Level()] * N_LEVELS)
             self._links[id_] = value(element, "w:numStyleLink") or ""
             if style := value(element, "w:styleLink"):
                 self._styled[style] = id_
-        for element in () if root is None else children(root, "w:num"):
+        for element in children(root, "w:num"):
             self._add(attribute(element, "numId"), element)
 
     def _add(self, id_: str, element: Any) -> None:

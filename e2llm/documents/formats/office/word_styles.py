@@ -86,7 +86,7 @@ class Styles:
         self._looks: dict[str, Look] = {}
         self.names: dict[str, str] = {}
         self.default = ""  # the style of a paragraph that names none
-        for style in () if root is None else children(root, "w:style"):
+        for style in children(root, "w:style"):
             id_ = attribute(style, "styleId")
             self._elements[id_] = style
             self.names[id_] = (value(style, "w:name") or id_).lower()

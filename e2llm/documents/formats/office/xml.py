@@ -117,15 +117,15 @@ def attribute(element: Any, name: str, default: str = "") -> str:
 def child(element: Any, *path: str) -> Any:
     """Follow short names down, the first child of each; None where one is not there."""
     for name in path:
-        element = next((inner for inner in element if NAMES[inner.tag] == name), None)
         if element is None:
             return None
+        element = next((inner for inner in element if NAMES[inner.tag] == name), None)
     return element
 
 
 def children(element: Any, name: str) -> Iterator[Any]:
-    """Yield the children of that short name."""
-    return (inner for inner in element if NAMES[inner.tag] == name)
+    """Yield the children of that short name; None has none."""
+    return (inner for inner in (() if element is None else element) if NAMES[inner.tag] == name)
 
 
 def value(element: Any, *path: str, default: str | None = None) -> str | None:
