@@ -9,6 +9,7 @@ from e2llm.documents.formats.base import Content, Format, Reader
 from e2llm.documents.formats.docx import DOCX
 from e2llm.documents.formats.html import HTML
 from e2llm.documents.formats.markdown import MARKDOWN
+from e2llm.documents.formats.odf import ODP, ODT
 from e2llm.documents.formats.pdf import PDF
 from e2llm.documents.formats.pptx import PPTX
 from e2llm.documents.formats.refused import REFUSED
@@ -23,6 +24,8 @@ FORMATS: list[Format] = [
     PDF,
     DOCX,
     PPTX,
+    ODT,
+    ODP,
 ]
 
 
