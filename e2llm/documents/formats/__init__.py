@@ -13,6 +13,7 @@ from e2llm.documents.formats.odf import ODP, ODT
 from e2llm.documents.formats.pdf import PDF
 from e2llm.documents.formats.pptx import PPTX
 from e2llm.documents.formats.refused import REFUSED
+from e2llm.documents.formats.rtf import RTF
 from e2llm.documents.formats.text import TEXT
 
 __all__ = ["FORMATS", "Content", "Format", "Reader", "choose", "names", "suffixes"]
@@ -26,6 +27,7 @@ FORMATS: list[Format] = [
     PPTX,
     ODT,
     ODP,
+    RTF,
 ]
 
 
