@@ -41,6 +41,14 @@ class Blocks:
         if text.strip():
             self._blocks.append(("", text, tight and len(text) < _TIGHT_CHARS))
 
+    def item(self, label: str, text: str, level: int) -> None:
+        """Add an item of a list with its label.
+
+        It is indented by its level from 0, unless its label has the numbers above it.
+        """
+        indent = "" if "." in label.strip(".") else "  " * min(max(level, 0), 8)
+        self.add(f"{indent}{label} {text.strip()}" if text.strip() else "", tight=True)
+
     def heading(self, text: str, level: int) -> None:
         """Add a heading, which stands as Markdown writes it; the highest level is 1."""
         if text := " ".join(text.split()):

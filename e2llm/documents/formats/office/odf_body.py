@@ -8,7 +8,7 @@ from e2llm.documents.formats.office.blocks import Blocks, Row
 from e2llm.documents.formats.office.equations import linear
 from e2llm.documents.formats.office.left_out import LeftOut
 from e2llm.documents.formats.office.line import Line
-from e2llm.documents.formats.office.odf_styles import Counters, Look, OdfStyles
+from e2llm.documents.formats.office.odf_styles import Counters, OdfStyles
 from e2llm.documents.formats.office.xml import NAMES, attribute, child, children
 
 # Deleted text is kept in the first; the others say how a thing looks or where it comes from.
@@ -88,7 +88,7 @@ class OdfWalker:
         for inner in element:
             name = NAMES[inner.tag]
             if name in ("text:p", "text:h"):
-                self._paragraph(inner, blocks, "")
+                self._paragraph(inner, blocks)
             elif name == "text:list":
                 self._list(inner, blocks, counters, level + 1)
             elif name == "table:table":
@@ -126,15 +126,14 @@ class OdfWalker:
                     label = ""
                     if first and is_item and _is_shown(inner):
                         label = counters.label(level, attribute(item, "start-value"))
-                    label = "  " * level + "-" if label == "-" else label
-                    self._paragraph(inner, blocks, label)
+                    self._paragraph(inner, blocks, label, level)
                     first = False
                 elif name == "text:list":
                     self._list(inner, blocks, counters, level + 1)
                 else:
                     self._read((inner,), blocks, counters, level)
 
-    def _paragraph(self, element: Any, blocks: Blocks, label: str) -> None:
+    def _paragraph(self, element: Any, blocks: Blocks, label: str = "", level: int = 0) -> None:
         look = self.styles.look("paragraph", attribute(element, "style-name"))
         paragraph = _Paragraph(look.mark)
         outer, self._hidden = self._hidden, self._hidden or look.hidden
@@ -146,23 +145,21 @@ class OdfWalker:
         blocks.end_page(paragraph.before)
         if paragraph.has_page_number and len(text.strip()) <= 14:
             return
-        self._write(element, text.strip(), label, look, blocks)
+        if NAMES[element.tag] == "text:h":
+            self._heading(element, text.strip(), label, blocks)
+        elif label:
+            blocks.item(label, text, level)
+        else:
+            blocks.add(text.strip())
         blocks.extend(paragraph.boxes)
         blocks.end_page(paragraph.after + (look.ends_page and not self.has_soft_breaks))
 
-    def _write(self, element: Any, text: str, label: str, look: Look, blocks: Blocks) -> None:
-        level = attribute(element, "outline-level")
-        is_heading = NAMES[element.tag] == "text:h"
-        if is_heading and text and not label and attribute(element, "is-list-header") != "true":
-            at = int(level) if level.isdigit() else 1
-            label = self._outline.label(at - 1, attribute(element, "start-value"))
-        if is_heading:
-            label = label if label.strip(" -") else ""
-            blocks.heading(f"{label} {text}" if text else "", int(level) if level.isdigit() else 1)
-        elif text and label:
-            blocks.add(f"{label} {text}", tight=True)
-        else:
-            blocks.add(text)
+    def _heading(self, element: Any, text: str, label: str, blocks: Blocks) -> None:
+        outline = attribute(element, "outline-level")
+        level = int(outline) if outline.isdigit() else 1
+        if text and not label and attribute(element, "is-list-header") != "true":
+            label = self._outline.label(level - 1, attribute(element, "start-value"))
+        blocks.heading(f"{label.strip('-')} {text}" if text else "", level)
 
     def _walk(self, element: Any, paragraph: _Paragraph) -> None:
         """Add the text in a paragraph, with what stands behind each of its elements."""

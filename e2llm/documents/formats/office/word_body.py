@@ -188,10 +188,8 @@ class Walker:
             outline = 0
         if outline is not None and 0 <= outline < 9:
             blocks.heading(f"{label} {text}" if label != BULLET else text, outline + 1)
-        elif label == BULLET:
-            blocks.add("  " * max(look.level or 0, 0) + "- " + text.strip(), tight=True)
         elif label:
-            blocks.add(f"{label} {text.strip()}", tight=True)
+            blocks.item(label, text, look.level or 0)
         else:
             blocks.add(text, tight=_LIST_OF_PAGES.fullmatch(name) is not None)
 
