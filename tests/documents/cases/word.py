@@ -553,8 +553,7 @@ CASES = [
         "a table in a table: once",
         "nested-table.docx",
         _nested_table,
-        holds=("| Name | Parts |\n|---|---|\n| Lamp | ", "bulb", "shade"),
-        lacks=("bulb\n",),
+        holds=("| Name | Parts |\n|---|---|\n| Lamp | bulb, shade |",),
     ),
     Case(
         "a table over two pages: its header on both",
@@ -628,7 +627,7 @@ CASES = [
         "20 million empty paragraphs",
         "paragraphs.docx",
         _with_document(_tags(b"<w:p/>", 20_000_000)),
-        refused="more than 4,000,000 elements",
+        refused="more than 3,000,000 elements",
     ),
     Case("10,000 nested tags", "deep.docx", _deep, refused="cannot be parsed"),
     Case("entities in entities", "entities.docx", _entities, refused="cannot be parsed"),

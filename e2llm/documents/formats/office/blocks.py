@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 # A table is written as rows where every cell is shorter than this; else it is layout, and its cells
 # are read one after the other.
 MAX_CELL_CHARS = 1000
+# A header that is longer than this is not repeated on every page.
+_MAX_HEAD_CHARS = 500
 # Items of a list that are shorter than this follow each other without a blank line.
 _TIGHT_CHARS = 200
 
@@ -91,7 +93,7 @@ class Blocks:
 
     def flat(self) -> str:
         """Return the text in one line."""
-        return " ".join(block[1] for block in self._blocks if block)
+        return " ".join(_in_one_line(block[1]) for block in self._blocks if block)
 
     def table(self, rows: Sequence[Row]) -> None:
         """Add a table: rows in Markdown, or its cells' blocks where it is there for the layout.
@@ -113,10 +115,11 @@ class Blocks:
             if early:
                 self._end_rows(lines, head, n_breaks)
                 lines = [*head]
-            lines.append(write_row(row.texts(), width))
+            lines.append(write_row(row.texts()))
             if row.is_header and not head:
                 lines.append("|" + "---|" * width)
-                head = [*lines] if len(lines) == 2 else []
+                repeats = len(lines) == 2 and len(lines[0]) < _MAX_HEAD_CHARS
+                head = [*lines] if repeats else []
             if n_breaks and not early:
                 self._end_rows(lines, head, n_breaks)
                 lines = [*head]
@@ -134,12 +137,19 @@ class Blocks:
         return self._blocks[:1] == [None]
 
 
-def write_row(cells: Sequence[str], width: int) -> str:
+def write_row(cells: Sequence[str]) -> str:
     """Return a row of a Markdown table.
 
     Example:
-        >>> write_row(["a", "b|c"], 3)
-        '| a | b\\\\|c |  |'
+        >>> write_row(["a", "b|c"])
+        '| a | b\\\\|c |'
     """
-    texts = [" ".join(cell.split()).replace("|", "\\|") for cell in cells]
-    return "| " + " | ".join(texts + [""] * (width - len(texts))) + " |"
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _in_one_line(text: str) -> str:
+    """Return a block as it can stand in a cell: of a table its cells with commas between them."""
+    if not text.startswith("| "):
+        return text
+    rows = (line for line in text.split("\n") if not line.startswith("|---"))
+    return "; ".join(row.strip("| ").replace(" | ", ", ") for row in rows)

@@ -22,7 +22,7 @@ _SKIPPED = {
 }
 _PAGE_NUMBERS = ("text:page-number", "text:page-count")
 _MAX_SPACES = 1000
-# A cell or row that says that it stands for many: empty ones to the end of the sheet, mostly.
+# Cells that one says it stands for; empty ones that stand for more go on to the table's edge.
 _MAX_REPEATED = 64
 
 
@@ -259,7 +259,8 @@ class OdfWalker:
                     self._read(cell, inner, None, -1)
                 repeated = attribute(cell, "number-columns-repeated", "1")
                 n_repeated = int(repeated) if repeated.isdigit() and len(repeated) < 6 else 1
-                cells += [inner] * min(n_repeated, _MAX_REPEATED)
+                if not inner.is_empty() or n_repeated <= _MAX_REPEATED:
+                    cells += [inner] * min(n_repeated, _MAX_REPEATED)
             rows.append(Row(cells, is_header or not rows))
         blocks.table(rows)
 

@@ -108,7 +108,8 @@ class Walker:
         for inner in element:
             name = NAMES[inner.tag]
             if name == "w:p":
-                self._paragraph(inner, blocks)
+                if len(inner):
+                    self._paragraph(inner, blocks)
             elif name == "w:tbl":
                 self._table(inner, blocks)
             elif name == "m:oMathPara":

@@ -35,6 +35,8 @@ class Look:
 
     def over(self, base: "Look") -> "Look":
         """Return this look where it decides, and `base` where it does not."""
+        if self is PLAIN or base is PLAIN:
+            return base if self is PLAIN else self
         pairs = ((getattr(self, name), getattr(base, name)) for name in Look.__dataclass_fields__)
         return Look(*(under if own is None else own for own, under in pairs))
 

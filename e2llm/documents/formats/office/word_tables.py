@@ -7,6 +7,7 @@ from e2llm.documents.formats.office.word_styles import integer
 from e2llm.documents.formats.office.xml import NAMES, attribute, child, is_on, value
 
 _MAX_COLUMNS = 63  # Word's own limit
+_MAX_SPANNED = 1_000_000  # cells of one table that others reach into
 
 
 def rows_of(table: Any) -> Iterator[tuple[bool, list[Any]]]:
@@ -15,6 +16,7 @@ def rows_of(table: Any) -> Iterator[tuple[bool, list[Any]]]:
     A cell is None where another reaches into it, or where the row begins further right.
     """
     marked = _first_row_is_header(table)
+    n_left = _MAX_SPANNED
     for number, row in enumerate(_inside(table, "w:tr")):
         properties = child(row, "w:trPr")
         is_header, before = marked and number == 0, 0
@@ -23,12 +25,15 @@ def rows_of(table: Any) -> Iterator[tuple[bool, list[Any]]]:
                 continue
             is_header = is_header or bool(is_on(properties, "w:tblHeader"))
             before = integer(value(properties, "w:gridBefore")) or 0
-        cells: list[Any] = [None] * min(max(before, 0), _MAX_COLUMNS)
+        cells: list[Any] = [None] * min(max(before, 0), _MAX_COLUMNS, n_left)
+        n_left -= len(cells)
         for cell in _inside(row, "w:tc"):
             own = child(cell, "w:tcPr")
             cells.append(None if own is not None and _is_covered(own) else cell)
             span = 1 if own is None else integer(value(own, "w:gridSpan")) or 1
-            cells += [None] * (min(span, _MAX_COLUMNS) - 1)
+            n_spanned = max(min(span - 1, _MAX_COLUMNS - len(cells), n_left), 0)
+            cells += [None] * n_spanned
+            n_left -= n_spanned
         yield is_header, cells
 
 

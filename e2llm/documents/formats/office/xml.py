@@ -11,7 +11,7 @@ from e2llm.documents.formats.base import import_package
 from e2llm.errors import ReadError
 
 # An element or an attribute takes some hundred bytes of memory: this many take less than a GB.
-MAX_NODES = 4_000_000
+MAX_NODES = 3_000_000
 _OPEN = "http://schemas.openxmlformats.org/"
 _STRICT = "http://purl.oclc.org/ooxml/"
 _MICROSOFT = "http://schemas.microsoft.com/office/"
