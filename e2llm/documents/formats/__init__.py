@@ -12,8 +12,11 @@ from e2llm.documents.formats.gz import GZ
 from e2llm.documents.formats.html import HTML, TEMPLATE
 from e2llm.documents.formats.mail import EML, MBOX, MHTML
 from e2llm.documents.formats.markdown import MARKDOWN
+from e2llm.documents.formats.odf import ODP, ODT
 from e2llm.documents.formats.pdf import PDF
+from e2llm.documents.formats.pptx import PPTX
 from e2llm.documents.formats.refused import REFUSED
+from e2llm.documents.formats.rtf import RTF
 from e2llm.documents.formats.text import TEXT
 
 __all__ = ["FORMATS", "Content", "Format", "Reader", "choose", "names", "suffixes"]
@@ -30,6 +33,10 @@ FORMATS: list[Format] = [
     MBOX,
     MHTML,
     GZ,
+    PPTX,
+    ODT,
+    ODP,
+    RTF,
 ]
 
 

@@ -22,7 +22,7 @@ def test_a_word_file_gives_paragraphs_and_tables_in_order(tmp_path: Path) -> Non
     document.add_paragraph("after")
     document.save(str(tmp_path / "a.docx"))
     assert read(tmp_path / "a.docx") == Source(
-        "a.docx", "Heading\n\nbefore\ttab\nline\n\na\tb\n\td\nbelow\n\nafter"
+        "a.docx", "# Heading\n\nbefore\ttab\nline\n\n| a | b |\n|---|---|\n|  | d below |\n\nafter"
     )
 
 
@@ -35,7 +35,7 @@ def test_a_merged_cell_of_a_word_table_comes_once_and_a_table_in_a_cell_is_read(
     table.cell(1, 0).text = "outer"
     table.cell(1, 1).add_table(1, 1).cell(0, 0).text = "inner"
     document.save(str(tmp_path / "a.docx"))
-    assert read(tmp_path / "a.docx").text == "wide\nouter\tinner"
+    assert read(tmp_path / "a.docx").text == "| wide |  |\n|---|---|\n| outer | inner |"
 
 
 def test_content_controls_links_insertions_and_text_boxes_of_a_word_file_are_read_not_deletions(
@@ -68,7 +68,7 @@ def test_content_controls_links_insertions_and_text_boxes_of_a_word_file_are_rea
     assert read(path).text == "control\n\nlink new\n\nhost\n\nboxed\n\n漢字"
 
 
-def test_an_external_entity_in_a_word_file_is_not_followed(tmp_path: Path) -> None:
+def test_a_word_file_with_an_external_entity_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("SECRET")
     whole = zipfile.ZipFile(
         write_docx(tmp_path / "whole.docx", "<w:p><w:r><w:t>plain MARK</w:t></w:r></w:p>")
@@ -82,7 +82,7 @@ def test_an_external_entity_in_a_word_file_is_not_followed(tmp_path: Path) -> No
                 entity = f'<!DOCTYPE x [<!ENTITY leak SYSTEM "{uri}">]>'
                 content = head + b"?>" + entity.encode() + body
             archive.writestr(member, content)
-    assert read(tmp_path / "a.docx").text == "plain"
+    assert "declares XML entities" in error_of(tmp_path / "a.docx")
 
 
 def test_another_office_file_is_refused(tmp_path: Path) -> None:
@@ -109,18 +109,6 @@ def test_a_word_file_cut_short_or_with_a_damaged_member_is_refused(tmp_path: Pat
     middle = whole.index(b"word/document.xml") + 40
     path.write_bytes(whole[:middle] + b"garbage" + whole[middle + 7 :])
     assert "damaged" in error_of(path)
-
-
-def test_a_word_file_that_unzips_to_more_than_a_gibibyte_is_refused_before_it_is_unzipped(
-    tmp_path: Path,
-) -> None:
-    data = bytearray(write_docx(tmp_path / "whole.docx").read_bytes())
-    # The first member in the central directory; its size is at offset 24.
-    entry = data.index(b"PK\x01\x02")
-    data[entry + 24 : entry + 28] = (2**30).to_bytes(4, "little")
-    path = tmp_path / "a.docx"
-    path.write_bytes(data)
-    assert "limit of 1,073,741,824" in error_of(path)
 
 
 def test_a_word_file_without_text_is_refused(tmp_path: Path) -> None:

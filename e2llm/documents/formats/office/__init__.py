@@ -1,0 +1,1 @@
+"""What Office files have in common: parts and relations, text on a line, blocks, numbers."""
