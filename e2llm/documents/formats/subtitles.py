@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from e2llm.documents.formats.base import Content, Format
-from e2llm.documents.formats.records import count, decode_lines
+from e2llm.documents.formats.records import decode_lines
 
 _TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,]\d{1,3}"
 _TIMING = re.compile(rf"[ \t]*{_TIME}[ \t]*-->[ \t]*{_TIME}.*")
@@ -44,7 +44,7 @@ class _Cue:
 def read_subtitles(data: bytes, encoding: str | None) -> Content:
     """Return what is said; a file without times stands as it is."""
     text, notices = decode_lines(data, encoding)
-    n_bad = 0
+    has_notes = False
     cues: list[_Cue] = []
     before: list[str] = []
     for timing, lines in _blocks(text):
@@ -52,7 +52,7 @@ def read_subtitles(data: bytes, encoding: str | None) -> Content:
             if cues and not text.startswith("WEBVTT"):  # after an empty line in a cue
                 cues[-1].text += " " + " ".join(filter(None, map(_strip, lines)))
             else:
-                n_bad += 1
+                has_notes = True
             continue
         lines = [_strip(line) for line in lines]
         # Captions that roll repeat in each cue the last line of the one before.
@@ -61,9 +61,8 @@ def read_subtitles(data: bytes, encoding: str | None) -> Content:
         cues += _turns(timing, [line for line in own if line])
     if not cues:
         return Content([text], notices=(*notices, "no times in it: it was read as it stands"))
-    if n_bad:
-        bad = count(n_bad, "piece", "pieces")
-        notices = (*notices, f"{bad} without a time, as notes and styles are, left out")
+    if has_notes:
+        notices = (*notices, "notes and styles between what is said left out")
     return Content([[_write(cue) for cue in _join(cues)]], notices=notices)
 
 

@@ -57,7 +57,7 @@ def find_header(rows: Sequence[Sequence[str]]) -> int | None:
     head = rows[at]
     if not _names(head) and not (_is_over(head) and _names(rows[at + 1])):
         return None
-    below = [row for row in rows[at + 1 :] if row != head]
+    below = [row for row in rows[at + 1 + _is_over(head) :] if row != head]
     for index, cell in enumerate(head):
         if cell.strip() and any(index < len(row) and row[index] == cell for row in below):
             return None
@@ -120,7 +120,9 @@ class Table:
             for index, cell in enumerate(row)
             if cell.strip()
         ]
-        if fields:
+        if len(fields) == 1 and not self.header:
+            yield "".join(row).strip() + "\n"  # a line of text among rows
+        elif fields:
             yield from split_record(fields, "; ", "\n")
 
     def _label(self, index: int) -> str:

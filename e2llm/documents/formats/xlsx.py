@@ -29,6 +29,7 @@ _STRICT = (
         b"http://schemas.openxmlformats.org/drawingml/2006/",
     ),
 )
+_MARKS = {"superscript": "^", "subscript": "_"}
 _COMMENT = re.compile(rb"<(?:\w+:)?comment\b")
 _TEXT_BOX = re.compile(rb"<(?:\w+:)?txBody\b")
 
@@ -39,12 +40,15 @@ class _Facts:
 
     Attributes:
         merges: Its merged cells.
-        formulas: By row and column, from 1, those without a stored value.
+        shown: By row and column, from 1, what is read in place of the value: formulas without one,
+            and raised or lowered text that stands in the sheet itself.
+        n_formulas: Formulas without a stored value.
         n_hidden: Hidden rows, and groups of hidden columns.
     """
 
     merges: list[Merge] = field(default_factory=list)
-    formulas: dict[tuple[int, int], str] = field(default_factory=dict)
+    shown: dict[tuple[int, int], str] = field(default_factory=dict)
+    n_formulas: int = 0
     n_hidden: int = 0
 
 
@@ -67,11 +71,11 @@ def read_xlsx(data: bytes, encoding: str | None) -> Content:
                 sheets.append(
                     Sheet(
                         sheet.title,
-                        dict(_rows(sheet, facts.formulas)),
+                        dict(_rows(sheet, facts.shown)),
                         facts.merges,
                         sheet.sheet_state != "visible",
                         facts.n_hidden,
-                        len(facts.formulas),
+                        facts.n_formulas,
                     )
                 )
         finally:
@@ -80,14 +84,13 @@ def read_xlsx(data: bytes, encoding: str | None) -> Content:
     return write_sheets(sheets, notices)
 
 
-def _rows(sheet: Any, formulas: dict[tuple[int, int], str]) -> Iterator[tuple[int, list[str]]]:
+def _rows(sheet: Any, shown: dict[tuple[int, int], str]) -> Iterator[tuple[int, list[str]]]:
     """Yield the index of each row that is not empty, from 0, and its cells."""
     sheet.reset_dimensions()  # what the file says of its size may be wrong
     for index, row in enumerate(sheet.iter_rows()):
         cells = [_show(cell) for cell in row]
-        for column, cell in enumerate(cells, 1):
-            if not cell and (formula := formulas.get((index + 1, column))):
-                cells[column - 1] = formula
+        for column in range(len(cells) if shown else 0):
+            cells[column] = shown.get((index + 1, column + 1), cells[column])
         if any(cells):
             yield index, cells
 
@@ -106,8 +109,16 @@ def _show(cell: Any) -> str:
 def _show_block(block: Any) -> str:
     """Return a piece of rich text, with a mark where it is raised or lowered."""
     font = getattr(block, "font", None)
-    mark = {"superscript": "^", "subscript": "_"}.get(getattr(font, "vertAlign", None) or "", "")
-    return mark + str(getattr(block, "text", block))
+    return _MARKS.get(getattr(font, "vertAlign", None) or "", "") + str(
+        getattr(block, "text", block)
+    )
+
+
+def _show_run(run: Any) -> str:
+    """Return the same of an element of the sheet's XML."""
+    align = run.find("{*}rPr/{*}vertAlign")
+    mark = _MARKS.get(align.get("val"), "") if align is not None else ""
+    return mark + "".join(text.text or "" for text in run.iterfind("{*}t"))
 
 
 def _find_facts(archive: zipfile.ZipFile, path: str) -> _Facts:
@@ -124,8 +135,13 @@ def _find_facts(archive: zipfile.ZipFile, path: str) -> _Facts:
             elif name == "c":
                 formula, value = element.find("{*}f"), element.find("{*}v")
                 if formula is not None and (value is None or not value.text):
-                    place = utils.coordinate_to_tuple(element.get("r", "A1"))
-                    facts.formulas[place] = "=" + (formula.text or "...")
+                    facts.n_formulas += 1
+                    text = "=" + (formula.text or "...")
+                elif element.find("{*}is/{*}r/{*}rPr/{*}vertAlign") is not None:
+                    text = "".join(map(_show_run, element.iterfind("{*}is/{*}r")))
+                else:
+                    continue
+                facts.shown[utils.coordinate_to_tuple(element.get("r", "A1"))] = text
             elif element.get("hidden") in ("1", "true"):
                 facts.n_hidden += 1
             if name != "c":
