@@ -4,8 +4,9 @@ A program adds one of its own with `FORMATS.append(Format(name, suffixes, read))
 goes before an earlier one that claims the same suffix or bytes.
 """
 
+from e2llm.checks import name_some
 from e2llm.documents.formats.base import Content, Format, Reader
-from e2llm.documents.formats.code import CODE, PYTHON
+from e2llm.documents.formats.code import CODE
 from e2llm.documents.formats.csv import CSV, TSV
 from e2llm.documents.formats.docx import DOCX
 from e2llm.documents.formats.html import HTML
@@ -43,14 +44,13 @@ FORMATS: list[Format] = [
     IPYNB,
     SUBTITLES,
     TEX,
-    PYTHON,
     CODE,
 ]
 
 
 def names() -> str:
-    """List the formats for people."""
-    return ", ".join(known.name for known in FORMATS)
+    """List the formats for people, at most eight of them by name."""
+    return name_some((known.name for known in FORMATS), "e2llm.documents.formats.FORMATS")
 
 
 def suffixes() -> set[str]:

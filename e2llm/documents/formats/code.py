@@ -1,13 +1,11 @@
 """Source code as it stands; its records are functions and classes, with the comments above them.
 
-Python is cut by its own parser, other languages by their blank lines and indents: a parser for each
-is heavier than what it finds better (see LOG.md).
+They are told by empty lines and indents, in every language alike: a parser for each is heavy, and
+Python's own finds hardly better cuts (see LOG.md).
 """
 
-import ast
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from e2llm.documents.formats.base import Content, Format
@@ -15,7 +13,8 @@ from e2llm.documents.formats.records import RECORD_CHARS, decode_lines
 from e2llm.documents.formats.splitting import line_starts, split_at
 
 _SUFFIXES = (
-    ".c .h .cc .cpp .cxx .hh .hpp .cs .java .kt .kts .scala .groovy .gradle .go .rs .swift .m .mm "
+    ".py .pyi .pyw .c .h .cc .cpp .cxx .hh .hpp .cs .java .kt .kts .scala .groovy .gradle .go "
+    ".rs .swift .m .mm "
     ".js .mjs .cjs .jsx .ts .tsx .vue .css .scss .less .rb .pl .pm .lua .r .jl .dart .ex .exs .erl "
     ".hs .ml .mli .fs .clj .lisp .el .scm .sh .bash .zsh .fish .ps1 .bat .sql .proto .graphql .tf "
     ".cmake .mk .toml .ini .cfg .conf .properties .vim .f90 .f .pas .vb .asm .s .v .vhd .sol .zig "
@@ -28,24 +27,9 @@ _GOES_ON = re.compile(
 _CLOSES = re.compile(r"\s*(?:[)}\]]+[;,]?|end\b\W?.*)\s*$")
 
 
-def read_python(data: bytes, encoding: str | None) -> Content:
-    """Return Python source; its records are statements, and those in the ones that are long."""
-    text, notices = decode_lines(data, encoding or _declared(data))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # another Python's, or a piece
-        return Content([split_code(text)], notices=notices)
-    lines = text.split("\n")
-    starts = line_starts(lines)
-    numbers = [_with_comments(lines, line) for line in _find_lines(tree.body, starts)]
-    return Content([split_at(text, [starts[number] for number in numbers])], notices=notices)
-
-
 def read_code(data: bytes, encoding: str | None) -> Content:
     """Return source code; its records are what stands between empty lines without an indent."""
-    text, notices = decode_lines(data, encoding)
+    text, notices = decode_lines(data, encoding or _declared(data))
     return Content([split_code(text)], notices=notices)
 
 
@@ -89,31 +73,8 @@ def _indent(line: str) -> int:
     return len(own) - len(own.lstrip()) if own.strip() else -1
 
 
-def _find_lines(body: Sequence[ast.stmt], starts: Sequence[int]) -> Iterator[int]:
-    """Yield the indices of the lines at which statements begin, and those in long statements."""
-    for statement in body:
-        decorators = getattr(statement, "decorator_list", [])
-        first = min([statement.lineno, *(own.lineno for own in decorators)]) - 1
-        yield first
-        if starts[statement.end_lineno or first] - starts[first] > RECORD_CHARS:
-            for name in ("body", "handlers", "orelse", "finalbody", "cases"):
-                inner = getattr(statement, name, [])
-                for one in inner if isinstance(inner, list) else []:
-                    if isinstance(one, ast.stmt):
-                        yield from _find_lines([one], starts)
-                    elif hasattr(one, "body"):
-                        yield from _find_lines(one.body, starts)
-
-
-def _with_comments(lines: Sequence[str], number: int) -> int:
-    """Return the index of the first of the comments right above a line."""
-    while number and lines[number - 1].lstrip().startswith("#"):
-        number -= 1
-    return number
-
-
 def _declared(data: bytes) -> str | None:
-    """Return the encoding that a Python file declares in its first two lines."""
+    """Return the encoding that the first two lines declare, as those of Python, Ruby and Emacs."""
     for line in data.split(b"\n", 2)[:2]:
         if match := re.match(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", line):
             name = match[1].decode("ascii", "replace")
@@ -121,5 +82,4 @@ def _declared(data: bytes) -> str | None:
     return None
 
 
-PYTHON = Format("python", (".py", ".pyi", ".pyw"), read_python)
 CODE = Format("code", tuple(_SUFFIXES.split()), read_code)

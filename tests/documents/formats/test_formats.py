@@ -80,7 +80,7 @@ def test_a_format_is_added_with_one_function_and_one_line(
     formats.append(Format("rev", (".rev",), read_backwards))
     (tmp_path / "a.rev").write_text("txet")
     assert read(tmp_path / "a.rev").text == "text"
-    assert names().endswith(", rev")
+    assert names().startswith("txt, md, ")
     assert ".rev" in suffixes()
 
 
