@@ -143,6 +143,8 @@ def write_records(value: Value, path: str = "", level: int = 0) -> Iterator[str]
         inner = f"{path}.{short_label(key)}" if path else short_label(key)
         fields = list(flatten(item, inner, key))
         if _is_nested(item) and sum(map(len, fields)) > RECORD_CHARS:
+            if inner.endswith("…"):
+                own.append(fields[0])  # the key, which is too long to be a label
             if own:
                 yield from split_record(own, "\n", "\n\n")
                 own = []

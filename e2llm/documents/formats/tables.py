@@ -1,7 +1,7 @@
-"""Tables: rows of cells as lines of `Header: value`, each of which can be read alone.
+"""Tables: rows of cells as `Header: value` lines, which can be read alone.
 
-The default decoder answers from such lines what it does not answer from rows of bare values, and a
-chunk from the middle of a table needs no other (see LOG.md).
+From these the default decoder answers best, and a chunk from the middle of a table needs no other
+(see LOG.md).
 """
 
 import re
@@ -109,10 +109,10 @@ class Table:
         """Yield what stands before the rows: the names that are too long to stand before values."""
         for name, label in zip(self.header, self._labels, strict=True):
             if len(" ".join(name.split())) > MAX_LABEL_CHARS:
-                yield f"{label} is: {name}\n"
+                yield f"{label} is: {name}\n\n"
 
     def write(self, row: Sequence[str]) -> Iterator[str]:
-        """Yield the records of a row; usually one line, and none where it is empty."""
+        """Yield the records of a row: usually one, and none where it is empty."""
         if _width(row) > len(self.header) > 0:
             self.n_over += 1
         fields = [
@@ -121,9 +121,9 @@ class Table:
             if cell.strip()
         ]
         if len(fields) == 1 and not self.header:
-            yield "".join(row).strip() + "\n"  # a line of text among rows
+            yield "".join(row).strip() + "\n\n"  # a line of text among rows
         elif fields:
-            yield from split_record(fields, "; ", "\n")
+            yield from split_record(fields, "\n", "\n\n")
 
     def _label(self, index: int) -> str:
         label = self._labels[index] if index < len(self._labels) else ""
@@ -153,6 +153,8 @@ def write_rows(rows: Sequence[Sequence[str]]) -> Rows:
     records = [
         "\t".join(row[: _width(row)]).strip() + "\n" for row in rows[: at or 0] if _width(row)
     ]
+    if records:
+        records[-1] += "\n"
     if at is None:
         table = Table()
         below = rows
@@ -188,7 +190,5 @@ def write_blocks(rows: Sequence[Sequence[str]]) -> list[str]:
     records: list[str] = []
     for start, end in pairwise([*starts, len(rows)]):
         own = write_rows([row for row in rows[start:end] if _width(row)]).records
-        if records and own:
-            records[-1] += "\n"
         records += own
     return records

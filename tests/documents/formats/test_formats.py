@@ -109,7 +109,6 @@ def test_formats_with_the_same_first_bytes_are_told_apart_by_a_closer_look(
 
 def test_at_most_eight_formats_are_named(formats: list[Format]) -> None:
     formats += [Format(f"x{number}", (), read_backwards) for number in range(4)]
-    assert (
-        names()
-        == "txt, md, html, pdf, docx, x0, x1, x2 and 1 more (e2llm.documents.formats.FORMATS)"
-    )
+    first = ", ".join(known.name for known in FORMATS[:8])
+    more = f" and {len(FORMATS) - 8} more (e2llm.documents.formats.FORMATS)"
+    assert names() == first + more
