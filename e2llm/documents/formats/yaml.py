@@ -62,7 +62,7 @@ def _starts(node: _Node, end: int) -> Iterator[int]:
     """Yield where records begin: at elements that fit, and at those in the ones that do not."""
     begin, _, inner = node
     yield begin
-    if end - begin <= RECORD_CHARS:
+    if end - begin <= RECORD_CHARS or not inner:
         return
     ends = [child[0] for child in inner[1:]] + [end]
     for child, after in zip(inner, ends, strict=True):

@@ -71,6 +71,12 @@ def test_chunks_of_yaml_begin_at_its_elements(tmp_path: Path) -> None:
     )
 
 
+def test_a_yaml_text_longer_than_a_chunk_is_read(tmp_path: Path) -> None:
+    text = "prompt: |\n" + "  Say it again.\n" * 99 + "port: 80\n"
+    (tmp_path / "a.yaml").write_text(text)
+    assert read(tmp_path / "a.yaml").text == text
+
+
 def test_labels_do_not_make_a_small_file_a_large_text(tmp_path: Path) -> None:
     long = "k" * 100_000
     (tmp_path / "a.json").write_text(json.dumps({long: {f"k{n}": n for n in range(2000)}}))
