@@ -6,18 +6,29 @@ goes before an earlier one that claims the same suffix or bytes.
 
 from e2llm.checks import name_some
 from e2llm.documents.formats.base import Content, Format, Reader
+from e2llm.documents.formats.code import CODE
+from e2llm.documents.formats.csv import CSV, TSV
 from e2llm.documents.formats.docx import DOCX
 from e2llm.documents.formats.epub import EPUB
 from e2llm.documents.formats.gz import GZ
 from e2llm.documents.formats.html import HTML, TEMPLATE
+from e2llm.documents.formats.ipynb import IPYNB
+from e2llm.documents.formats.json import JSON, JSON_LINES
 from e2llm.documents.formats.mail import EML, MBOX, MHTML
 from e2llm.documents.formats.markdown import MARKDOWN
 from e2llm.documents.formats.odf import ODP, ODT
+from e2llm.documents.formats.ods import ODS
 from e2llm.documents.formats.pdf import PDF
 from e2llm.documents.formats.pptx import PPTX
 from e2llm.documents.formats.refused import REFUSED
 from e2llm.documents.formats.rtf import RTF
+from e2llm.documents.formats.subtitles import SUBTITLES
+from e2llm.documents.formats.tex import TEX
 from e2llm.documents.formats.text import TEXT
+from e2llm.documents.formats.xls import XLS
+from e2llm.documents.formats.xlsx import XLSX
+from e2llm.documents.formats.xml import XML
+from e2llm.documents.formats.yaml import YAML
 
 __all__ = ["FORMATS", "Content", "Format", "Reader", "choose", "names", "suffixes"]
 
@@ -37,6 +48,19 @@ FORMATS: list[Format] = [
     ODT,
     ODP,
     RTF,
+    XLSX,
+    ODS,
+    XLS,
+    CSV,
+    TSV,
+    JSON,
+    JSON_LINES,
+    YAML,
+    XML,
+    IPYNB,
+    SUBTITLES,
+    TEX,
+    CODE,
 ]
 
 

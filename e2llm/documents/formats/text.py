@@ -10,4 +10,4 @@ def read_text(data: bytes, encoding: str | None) -> Content:
     return Content([text], None, notices)
 
 
-TEXT = Format("txt", (".txt", ".rst", ".py"), read_text)
+TEXT = Format("txt", (".txt", ".rst"), read_text)
