@@ -1,5 +1,6 @@
 """OpenDocument spreadsheets: the cells of their sheets as they are shown, straight from the XML."""
 
+import io
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -45,7 +46,7 @@ class _Reader:
         """Read the sheets."""
         etree = import_package("lxml.etree", "lxml", ".ods")
         tags = [_TABLE + "table", _TABLE + "table-row", _STYLE + "style"]
-        with archive.open("content.xml") as file:
+        with io.BytesIO(archive.read("content.xml")) as file:
             events = etree.iterparse(
                 file, events=("start", "end"), tag=tags, resolve_entities=False, no_network=True
             )
@@ -163,7 +164,7 @@ def _is_ods(data: bytes) -> bool:
     with open_archive(data) as archive:
         names = archive.namelist()
         # Where a program did not say the kind, what lies in the content's body would have to tell.
-        return "mimetype" in names and archive.open("mimetype").read(80).startswith(_KIND)
+        return "mimetype" in names and archive.read("mimetype").startswith(_KIND)
 
 
 ODS = Format("ods", (".ods", ".ots"), read_ods, first_bytes=ZIP_BYTES, looks_like=_is_ods)

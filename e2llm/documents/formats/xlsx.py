@@ -55,7 +55,7 @@ class _Facts:
 def read_xlsx(data: bytes, encoding: str | None) -> Content:
     """Return the sheets of an Excel file; formulas are their stored values."""
     openpyxl = import_package("openpyxl", "openpyxl", ".xlsx")
-    with open_archive(data) as archive:
+    with open_archive(data, whole=True) as archive:
         if "xl/workbook.bin" in archive.namelist():
             raise ReadError("is a binary Excel file (.xlsb): save it as .xlsx")
         if b"purl.oclc.org" in archive.read("xl/workbook.xml"):

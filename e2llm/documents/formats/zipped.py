@@ -7,6 +7,7 @@ what a reader asks for is unzipped, piece by piece, and what really comes out is
 import io
 import zipfile
 import zlib
+from typing import Any
 
 from e2llm.errors import ReadError
 
@@ -33,6 +34,13 @@ class Archive(zipfile.ZipFile):
     def has(self, name: str) -> bool:
         """Say whether there is such a member."""
         return _normal(name) in self._members
+
+    def read(self, name: Any, pwd: bytes | None = None) -> bytes:
+        """Unzip a member as `load` does; what is not there is a KeyError."""
+        name = getattr(name, "filename", name)
+        if not self.has(name):
+            raise KeyError(name)
+        return self.load(name)
 
     def load(self, name: str) -> bytes:
         """Unzip a member; what is not there is empty.
@@ -65,11 +73,17 @@ class Archive(zipfile.ZipFile):
         return b"".join(pieces)
 
 
-def open_archive(data: bytes) -> Archive:
+def open_archive(data: bytes, whole: bool = False) -> Archive:
     """Open a zip archive, of which nothing is unzipped yet.
 
+    Args:
+        data: The file's content.
+        whole: Whether all of it is unzipped once to see how much it is, for a library that opens it
+            itself.
+
     Raises:
-        ReadError: It is damaged, or has more members than any document.
+        ReadError: It is damaged, has more members than any document, or unzips to more than the
+            limit.
     """
     try:
         archive = Archive(data)
@@ -81,6 +95,10 @@ def open_archive(data: bytes) -> Archive:
             f"is a zip of {len(archive.filelist):,} members, over the limit of {MAX_MEMBERS:,}: "
             "unzip it and give its files"
         )
+    if whole:
+        for name in archive.namelist():
+            archive.load(name)
+        archive = Archive(data)
     return archive
 
 
