@@ -127,34 +127,47 @@ def ask_passages(
     chosen = [] if missing else [first.best]
     gone = first.held if missing else frozenset(chosen)
     chosen += [index for index in ranked if index not in gone][: n_chunks - len(chosen)]
+    called, cue = one_of(rng, NAMES), answer_cue(processor)
+    # Long documents count their characters further than what is read here.
+    before = int(rng.integers(FURTHEST)) if rng.random() < 0.5 else 0
+    form = partial(
+        prompt_parts, soft=False, cue=cue, render=render if rng.random() < RENDERED else raw
+    )
+
+    def write(question: str) -> list[int]:
+        passages = [
+            Passage(called, text[start:end], before + start, before + end, None)
+            for start, end in join_spans(spans, chosen)
+        ]
+        return processor.prompt_ids(form(question, [(called, 0)], passages))
+
+    while len(write(first.question)) > draw.max_positions and len(chosen) > 1:
+        chosen.pop()
+    questions = _draw_questions(asked, set(chosen), missing, rng)
+    if not questions:
+        return None
+    (question, answer), *later = questions
+    prompt, ids = write(question), written_answer(processor, answer, draw)
+    if len(prompt) > draw.max_positions or not ids:
+        return None
+    sample = Sample(name, prompt_ids=prompt, answer_ids=ids)
+    add_turns(sample, later, draw, cue)
+    return sample
+
+
+def _draw_questions(
+    asked: list[Asked], chosen: set[int], missing: bool, rng: np.random.Generator
+) -> list[tuple[str, str]]:
+    """Draw questions with their answers, in any order; those that are not answered have none."""
     answered = [(own.question, own.answer) for own in asked if own.best in chosen]
-    missed = [(own.question, "") for own in asked if not own.held & set(chosen)]
+    missed = [(own.question, "") for own in asked if not own.held & chosen]
     if missing:  # the first of them is the hard one
         n_answered = int(rng.integers(0, ANSWERED))
         questions = missed[: int(rng.integers(1, MISSED + 1))] + answered[:n_answered]
     else:
         n_missed = int(rng.integers(0, MISSED))
         questions = answered[: int(rng.integers(1, ANSWERED + 1))] + missed[-n_missed:][:n_missed]
-    if not questions:
-        return None
-    questions = [questions[int(place)] for place in rng.permutation(len(questions))]
-    called, cue = one_of(rng, NAMES), answer_cue(processor)
-    # Long documents count their characters further than what is read here.
-    before = int(rng.integers(FURTHEST)) if rng.random() < 0.5 else 0
-    passages = [
-        Passage(called, text[start:end], before + start, before + end, None)
-        for start, end in join_spans(spans, chosen)
-    ]
-    read = render if rng.random() < RENDERED else raw
-    form = partial(prompt_parts, soft=False, cue=cue, render=read)
-    (question, answer), *later = questions
-    prompt = processor.prompt_ids(form(question, [(called, 0)], passages))
-    ids = written_answer(processor, answer, draw)
-    if len(prompt) > draw.max_positions or not ids:
-        return None
-    sample = Sample(name, prompt_ids=prompt, answer_ids=ids)
-    add_turns(sample, later, draw, cue)
-    return sample
+    return [questions[int(place)] for place in rng.permutation(len(questions))]
 
 
 def find(
