@@ -14,6 +14,10 @@ from e2llm.training.recipe import Stage
 from e2llm.training.tasks import TASKS
 from e2llm.training.tasks.base import Others
 
+# How far on either side the records are that stand near one: SQuAD's of an article follow each
+# other, five a paragraph.
+NEAR = 40
+
 
 class WeightedSources:
     """The sources of a task, drawn from by their weights.
@@ -52,6 +56,10 @@ class SameSource(Others):
 
     def next(self) -> Record:
         return self.source[int(self.rng.integers(len(self.source)))]
+
+    def near(self) -> Record:
+        place = self.index + int(self.rng.integers(-NEAR, NEAR + 1))
+        return self.source[min(max(place, 0), len(self.source) - 1)]
 
     def about(self) -> list[Record]:
         return [

@@ -44,7 +44,14 @@ def prose(seed: int, n_sentences: int) -> str:
 
 def texts(n: int = 40) -> list[dict[str, Any]]:
     """Texts of 2 to 13 sentences, so of one to some six chunks of 120 characters."""
-    return [{"id": f"t{i}", "text": prose(i, 2 + i % 12), "source": "town"} for i in range(n)]
+    return [
+        {
+            "id": f"t{i}",
+            "text": f"{prose(i, 1 + i % 12)} The {WORDS[i % 15]} is a work of the old town.",
+            "source": "town",
+        }
+        for i in range(n)
+    ]
 
 
 def questions(n: int = 40) -> list[dict[str, Any]]:

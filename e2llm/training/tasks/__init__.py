@@ -3,6 +3,7 @@
 from e2llm.training.tasks.alignment import Alignment
 from e2llm.training.tasks.base import Draw, Sample, Task
 from e2llm.training.tasks.continuation import Continuation
+from e2llm.training.tasks.definitions import Definitions
 from e2llm.training.tasks.dialogue import Dialogue
 from e2llm.training.tasks.distillation import (
     ContinuationDistillation,
@@ -11,6 +12,7 @@ from e2llm.training.tasks.distillation import (
 )
 from e2llm.training.tasks.lookup import Lookup
 from e2llm.training.tasks.loss import Loss
+from e2llm.training.tasks.passages import Passages
 from e2llm.training.tasks.reasoning import Expanding, Reasoning
 from e2llm.training.tasks.recall import Recall
 from e2llm.training.tasks.understanding import Understanding
@@ -19,6 +21,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         *(Alignment(), Understanding(), Reasoning(), Expanding(), Dialogue(), Recall(), Lookup()),
+        *(Passages(), Definitions()),
         *(Continuation(), Distillation(), SelfDistillation(), ContinuationDistillation()),
     )
 }

@@ -108,6 +108,10 @@ class Others(ABC):
     def next(self) -> Record:
         """Return another record, by chance, to stand beside it in one document."""
 
+    def near(self) -> Record:
+        """Return a record that stands near it, most often about the same matter."""
+        return self.next()
+
     @abstractmethod
     def about(self) -> list[Record]:
         """Return the other records about the same document, in the order of the source."""

@@ -7,6 +7,7 @@ that learns from them minds neither.
 from functools import partial
 
 from e2llm.chunking.chunker import Span
+from e2llm.model.processing import E2LLMProcessor
 from e2llm.reading.prompt import (
     Passage,
     answer_cue,
@@ -61,21 +62,34 @@ def ask(
         compressed.rows,
         compressed.soft_ids,
         prompt,
-        answer_ids(processor, answer_text(processor, answer), draw),
+        written_answer(processor, answer, draw),
     )
-    # All that follows the first prompt shares one bound.
+    add_turns(sample, later, draw, cue)
+    if taught:
+        whole = [Passage(called, text, 0, len(text), None)]
+        sample.teacher_ids = processor.prompt_ids(form(question, [(called, 0)], whole, soft=False))
+    return sample
+
+
+def add_turns(sample: Sample, later: list[tuple[str, str]], draw: Draw, cue: str) -> None:
+    """Add further questions with their answers to a sample, as many as its bound leaves room for.
+
+    All that follows the first prompt shares one bound, `max_answer_tokens`.
+    """
+    processor = draw.processor
     free = draw.max_answer_tokens - len(sample.answer_ids)
     for asked, answered in later:
         begin, (_, end) = processor.later_turn_ids(), processor.turn_ids()
         turn = (
             [*begin, *processor.text_ids(later_question(asked, cue)), *end],
-            answer_ids(processor, answer_text(processor, answered), draw),
+            written_answer(processor, answered, draw),
         )
         free -= len(turn[0]) + len(turn[1])
         if free < 0:
             break
         sample.turns.append(turn)
-    if taught:
-        whole = [Passage(called, text, 0, len(text), None)]
-        sample.teacher_ids = processor.prompt_ids(form(question, [(called, 0)], whole, soft=False))
-    return sample
+
+
+def written_answer(processor: E2LLMProcessor, answer: str, draw: Draw) -> list[int]:
+    """Return the ids of an answer with its end; of an empty one the end alone."""
+    return answer_ids(processor, answer_text(processor, answer) if answer else "", draw)

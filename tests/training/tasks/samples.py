@@ -15,6 +15,22 @@ QUESTION = QuestionRecord(
     ("Ann", "It is Ann"),
     "hall",
 )
+# Sentences that say what something is, does or means.
+DEFINED = TextRecord(
+    "d",
+    f"{prose(3, 4)} The lock is a chamber in which boats rise and sink.\n{prose(4, 4)} "
+    f"The sluice lets water pass. The warden controls the sluice from the old tower by night. "
+    f"{prose(5, 4)} If the water rises too high, the warden opens the second sluice at once. "
+    f"{prose(6, 4)} Boats are stopped when the bridge is under repair for the winter.",
+    "canal",
+)
+
+
+def record_of(task):
+    """A record that a task makes a sample of."""
+    if task == "definitions":
+        return DEFINED
+    return TEXT if TASKS[task].kind == "text" else QUESTION
 
 
 class NoOthers(Others):
@@ -49,4 +65,5 @@ def n_soft(pair, sample):
 
 
 def fed(sample):
-    return np.unique(np.concatenate([ids[ids >= 0] for ids in sample.soft_ids])).tolist()
+    rows = [ids[ids >= 0] for ids in sample.soft_ids] or [[]]
+    return np.unique(np.concatenate(rows)).tolist()
