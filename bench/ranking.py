@@ -10,7 +10,6 @@ ends with one line of JSON, which is kept in bench/results.
 """
 
 import argparse
-import gzip
 import json
 import os
 import random
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from plan import load
 from read_and_ask import where
 
 from e2llm.reading import ranking
@@ -155,17 +155,6 @@ def fairytaleqa(rng: random.Random, folder: Path) -> list[tuple[str, list[Questi
     return joined(rng, load(folder, "fairytaleqa"), 2, 100)
 
 
-def load(folder: Path, name: str) -> list[dict]:
-    """Return the records of a set's dev split, each with its context."""
-    texts = {}
-    if (folder / name / "docs.jsonl.gz").exists():
-        with gzip.open(folder / name / "docs.jsonl.gz", "rt", encoding="utf-8") as file:
-            texts = {row["id"]: row["text"] for row in map(json.loads, file)}
-    with gzip.open(folder / name / "dev.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    return [{**row, "context": row["context"] or texts[row["context_id"]]} for row in rows]
-
-
 def joined(
     rng: random.Random, records: list[dict], n_documents: int, n_questions: int, once: bool = True
 ) -> list[tuple[str, list[Question]]]:
@@ -182,7 +171,6 @@ def joined(
             (record["question"], record["context"], record["answers"][0])
             for record in records
             if record["context"] in starts
-            and record["answers"]
             and (not once or record["context"].count(record["answers"][0]) == 1)
         ]
         questions = []

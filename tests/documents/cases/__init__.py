@@ -41,6 +41,15 @@ class Case:
     n_pages: int = 0
 
 
+def raw(data: bytes) -> Make:
+    """Return what writes these bytes."""
+
+    def make(path: Path) -> None:
+        path.write_bytes(data)
+
+    return make
+
+
 def kinds() -> dict[str, list[Case]]:
     """Return the cases by the module that has them."""
     names = sorted(found.name for found in pkgutil.iter_modules(__path__))

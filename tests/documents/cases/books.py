@@ -5,7 +5,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from tests.documents.cases import Case, Make
+from tests.documents.cases import Case, Make, raw
 
 _XHTML = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body>{}</body></html>'
 _CONTAINER = (
@@ -40,19 +40,12 @@ def _book(more: dict[str, str] | None = None, spine: str = "") -> Make:
     return make
 
 
-def _bytes(data: bytes) -> Make:
-    def make(path: Path) -> None:
-        path.write_bytes(data)
-
-    return make
-
-
 def _packed(data: bytes, name: str = "") -> Make:
     def make(path: Path) -> None:
         packed = io.BytesIO()
         with gzip.GzipFile(name, "wb", fileobj=packed) as file:
             file.write(data)
-        path.write_bytes(packed.getvalue())
+        path.writeraw(packed.getvalue())
 
     return make
 
@@ -125,9 +118,6 @@ CASES = [
         lacks=("<p>",),
     ),
     Case("300 MB that gzip packed", "bomb.gz", _bomb, refused="unpacks to more than the limit"),
-    Case("gzip cut short", "cut.gz", _bytes(gzip.compress(b"text" * 99)[:20]), refused="cut short"),
-    *[
-        Case("binary", name, _bytes(data), refused=advice)
-        for name, (data, advice) in _FIRST.items()
-    ],
+    Case("gzip cut short", "cut.gz", raw(gzip.compress(b"text" * 99)[:20]), refused="cut short"),
+    *[Case("binary", name, raw(data), refused=advice) for name, (data, advice) in _FIRST.items()],
 ]

@@ -1,7 +1,6 @@
 """Source code, and TeX."""
 
-from tests.documents.cases import Case
-from tests.documents.cases.text import _write
+from tests.documents.cases import Case, raw
 
 _PYTHON = '''# -*- coding: latin-1 -*-
 """Areas."""
@@ -35,21 +34,21 @@ CASES = [
     Case(
         "Python as it stands, in the encoding that it declares",
         "a.py",
-        _write(_PYTHON.encode("latin-1")),
+        raw(_PYTHON.encode("latin-1")),
         holds=(_PYTHON,),
     ),
     Case(
         "Python 2, which Python 3 cannot parse",
         "b.py",
-        _write(b'print "a"\n'),
+        raw(b'print "a"\n'),
         holds=('print "a"',),
     ),
-    Case("Go as it stands", "a.go", _write(_GO.encode()), holds=(_GO,)),
-    Case("settings", "a.ini", _write(b"[core]\n; off\nx = 1\n"), holds=("[core]\n; off\nx = 1\n",)),
+    Case("Go as it stands", "a.go", raw(_GO.encode()), holds=(_GO,)),
+    Case("settings", "a.ini", raw(b"[core]\n; off\nx = 1\n"), holds=("[core]\n; off\nx = 1\n",)),
     Case(
         "TeX: formulas stay, comments and the preamble go",
         "a.tex",
-        _write(_TEX),
+        raw(_TEX),
         holds=(
             "\\title{On pumps}\n\\newcommand{\\bar}{\\mathrm{bar}}\n",
             "\\section{Valves}",
@@ -67,7 +66,7 @@ CASES = [
     Case(
         "TeX without a preamble",
         "part.tex",
-        _write(b"\\section{One}\nA.\n\\section{Two}\nB.\n"),
+        raw(b"\\section{One}\nA.\n\\section{Two}\nB.\n"),
         holds=("\\section{One}\nA.\n\\section{Two}\nB.\n",),
     ),
 ]

@@ -4,8 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.documents.cases import Case
-from tests.documents.cases.text import _write
+from tests.documents.cases import Case, raw
 
 _PEOPLE = [["Name", "City", "Paid"], ["Ann", "Berlin", "12.50"], ["Bo", "Paris", "007"]]
 
@@ -46,7 +45,7 @@ CASES = [
     Case(
         "Excel's line sep=",
         "sep.csv",
-        _write(b"sep=|\nName|Paid\nAnn|1\n"),
+        raw(b"sep=|\nName|Paid\nAnn|1\n"),
         holds=("Name: Ann\nPaid: 1",),
         lacks=("sep=",),
     ),
@@ -67,7 +66,7 @@ CASES = [
     Case(
         "lines before the header",
         "title.csv",
-        _write(b"Report of 2024\nmade by Ann\n\nItem,Sold,Left\nbolt,3,9\nnut,4,8\n"),
+        raw(b"Report of 2024\nmade by Ann\n\nItem,Sold,Left\nbolt,3,9\nnut,4,8\n"),
         holds=("Report of 2024\nmade by Ann\n", "Item: bolt\nSold: 3\nLeft: 9"),
         lacks=("Report of 2024:",),
     ),
@@ -80,21 +79,21 @@ CASES = [
     Case(
         "a quote that is never closed",
         "open.csv",
-        _write(b'Name,Paid\nAnn,1\n"Bo,2\nCy,3\n'),
+        raw(b'Name,Paid\nAnn,1\n"Bo,2\nCy,3\n'),
         holds=("Name: Ann\nPaid: 1\n", 'Name: "Bo\nPaid: 2\n', "Name: Cy\nPaid: 3"),
         notices=("1 row is not well formed, the first in line 3",),
     ),
     Case(
         "a row with too many cells",
         "long.csv",
-        _write(b"Name,Paid\nAnn,1\nBo,2,extra\n"),
+        raw(b"Name,Paid\nAnn,1\nBo,2,extra\n"),
         holds=("Name: Bo\nPaid: 2\nC: extra",),
         notices=("1 row has more cells than the header",),
     ),
     Case(
         "a NUL in a cell",
         "nul.csv",
-        _write(b"Name,Paid\nAnn,1\nB\0o,2\n"),
+        raw(b"Name,Paid\nAnn,1\nB\0o,2\n"),
         holds=("Name: B\ufffdo\nPaid: 2",),
         notices=("1 NUL character replaced",),
     ),
@@ -109,7 +108,7 @@ CASES = [
     Case(
         "prose: it has no columns",
         "prose.csv",
-        _write(b"One line, with a comma.\nNo other has one.\nNor this.\n"),
+        raw(b"One line, with a comma.\nNo other has one.\nNor this.\n"),
         holds=("One line, with a comma.\nNo other has one.\nNor this.\n",),
     ),
 ]

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.documents.cases import Case
-from tests.documents.cases.text import _write
+from tests.documents.cases import Case, raw
 
 
 def _notebook(*cells, **own):
@@ -106,16 +105,16 @@ CASES = [
     Case(
         "format 3",
         "old.ipynb",
-        _write(json.dumps(_OLD).encode()),
+        raw(json.dumps(_OLD).encode()),
         holds=("## Sums\n\n```python\n1 + 1\n```\n\nOutput:\n```\n2\n```",),
         notices=("1 picture or file",),
         n_pages=2,
     ),
-    Case("JSON, no notebook", "none.ipynb", _write(b"[1, 2]"), refused="no notebook"),
+    Case("JSON, no notebook", "none.ipynb", raw(b"[1, 2]"), refused="no notebook"),
     Case(
         "damaged",
         "cut.ipynb",
-        _write(b'{"cells": [{"source": ["a'),
+        raw(b'{"cells": [{"source": ["a'),
         holds=('{"cells": [{"source": ["a',),
         notices=("not the JSON of a notebook",),
     ),

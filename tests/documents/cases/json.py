@@ -5,8 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.documents.cases import Case
-from tests.documents.cases.text import _write
+from tests.documents.cases import Case, raw
 
 _LONG = "It was repaired in spring. " * 12
 _STAFF = [
@@ -59,27 +58,27 @@ CASES = [
     Case(
         "numbers as written",
         "numbers.json",
-        _write(b'{"a": 1.10, "b": 12345678901234567890123, "c": 1e400, "d": -0.0}'),
+        raw(b'{"a": 1.10, "b": 12345678901234567890123, "c": 1e400, "d": -0.0}'),
         holds=("a: 1.10\nb: 12345678901234567890123\nc: 1e400\nd: -0.0",),
     ),
     Case(
         "NaN, and a key that stands twice",
         "twice.json",
-        _write(b'{"a": NaN, "b": 1, "b": 2}'),
+        raw(b'{"a": NaN, "b": 1, "b": 2}'),
         holds=("a: NaN\nb: 1\nb: 2",),
         notices=("1 key stands twice in one object",),
     ),
     Case(
         "broken",
         "broken.json",
-        _write(b'{"a": 1,\n "b": [2, 3}\n'),
+        raw(b'{"a": 1,\n "b": [2, 3}\n'),
         holds=('{"a": 1,\n "b": [2, 3}\n',),
         notices=("not JSON (line 2, column 12",),
     ),
     Case(
         "nested 10,000 deep",
         "deep.json",
-        _write(b"[" * 10_000 + b"7" + b"]" * 10_000),
+        raw(b"[" * 10_000 + b"7" + b"]" * 10_000),
         holds=("[[[[7]]]]",),
         notices=("nested too deeply: it was read as it stands",),
     ),
@@ -96,7 +95,7 @@ CASES = [
         _json([{"id": "K-7"} | {f"part {i}": "steel " * 8 for i in range(20)}]),
         holds=("id: K-7\npart 0: steel", "\n\nid: K-7\npart ", "part 19: steel"),
     ),
-    Case("UTF-16", "wide.json", _write('[{"a": "é"}]'.encode("utf-16")), holds=("a: é",)),
+    Case("UTF-16", "wide.json", raw('[{"a": "é"}]'.encode("utf-16")), holds=("a: é",)),
     Case(
         "lines",
         "a.jsonl",
@@ -122,11 +121,11 @@ CASES = [
         _yaml,
         holds=("# checked by Ann\nversion: 1.10\n", "- name: press 0\n", "- name: press 2\n"),
     ),
-    Case("aliases of aliases", "laughs.yml", _write(_LAUGHS.encode()), holds=(_LAUGHS,)),
+    Case("aliases of aliases", "laughs.yml", raw(_LAUGHS.encode()), holds=(_LAUGHS,)),
     Case(
         "a template, which is no YAML",
         "chart.yaml",
-        _write(b"name: {{ .Values.name }}\n{{- if .x }}\nport: 80\n{{- end }}\n"),
+        raw(b"name: {{ .Values.name }}\n{{- if .x }}\nport: 80\n{{- end }}\n"),
         holds=("name: {{ .Values.name }}\n{{- if .x }}\nport: 80\n",),
     ),
 ]

@@ -18,8 +18,7 @@ from openpyxl.comments import Comment
 from openpyxl.drawing.image import Image
 from PIL import Image as Picture
 
-from tests.documents.cases import Case
-from tests.documents.cases.text import _write
+from tests.documents.cases import Case, raw
 
 
 def _book(*sheets, **change):
@@ -314,19 +313,19 @@ CASES = [
     Case(
         "old Excel",
         "old.xls",
-        _write(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504 + "Workbook".encode("utf-16-le")),
+        raw(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504 + "Workbook".encode("utf-16-le")),
         refused="is an old Excel file (.xls): save it as .xlsx",
     ),
     Case(
         "a web page under .xls",
         "page.xls",
-        _write(b"<html><table><tr><td>Name</td><td>Ann</td></tr></table></html>"),
+        raw(b"<html><table><tr><td>Name</td><td>Ann</td></tr></table></html>"),
         holds=("Name\tAnn",),
     ),
     Case(
         "tabs under .xls",
         "tabs.xls",
-        _write(b"Name\tPaid\nAnn\t1\nBo\t2\n"),
+        raw(b"Name\tPaid\nAnn\t1\nBo\t2\n"),
         holds=("Name: Ann\nPaid: 1",),
     ),
 ]

@@ -1,7 +1,6 @@
 """Subtitles."""
 
-from tests.documents.cases import Case
-from tests.documents.cases.text import _write
+from tests.documents.cases import Case, raw
 
 _SRT = """1
 00:01:05,200 --> 00:01:07,000
@@ -47,7 +46,7 @@ CASES = [
     Case(
         "SubRip: sentences with speaker and time",
         "a.srt",
-        _write(_SRT.encode("utf-8-sig")),
+        raw(_SRT.encode("utf-8-sig")),
         holds=(
             "[00:01:05] ANN: So what we are going to do today is simple.\n",
             "[01:00:00] - Is it?\n[01:00:00] - It is.\n",
@@ -57,7 +56,7 @@ CASES = [
     Case(
         "WebVTT: voices; names of cues, settings, styles and notes go",
         "a.vtt",
-        _write(_VTT.encode()),
+        raw(_VTT.encode()),
         holds=("[00:00:05] Ann Évans: Salt & ice, friends.\n[00:00:07] Bo: Why?\n",),
         lacks=("align", "intro", "lime"),
         notices=("notes and styles between",),
@@ -65,13 +64,13 @@ CASES = [
     Case(
         "captions that roll: nothing twice",
         "roll.vtt",
-        _write(_ROLLING.encode()),
+        raw(_ROLLING.encode()),
         holds=("[00:00:01] the tide comes in twice a day\n",),
     ),
     Case(
         "damaged: no times",
         "bad.srt",
-        _write(b"1\n00:01 -> 00:02\nHello.\n"),
+        raw(b"1\n00:01 -> 00:02\nHello.\n"),
         holds=("1\n00:01 -> 00:02\nHello.\n",),
         notices=("no times in it: it was read as it stands",),
     ),

@@ -5,8 +5,7 @@ from pathlib import Path
 from lxml import etree
 from lxml.builder import E
 
-from tests.documents.cases import Case
-from tests.documents.cases.text import _write
+from tests.documents.cases import Case, raw
 
 
 def _xml(root):
@@ -87,7 +86,7 @@ CASES = [
     Case(
         "Atom",
         "notes.atom",
-        _write(_ATOM),
+        raw(_ATOM),
         holds=(
             "# Notes",
             "## One\n\nlink: https://example.org/1\nupdated: 2024-03-04\nauthor: Ann\n",
@@ -97,7 +96,7 @@ CASES = [
     Case(
         "entities of entities",
         "laughs.xml",
-        _write(_LAUGHS),
+        raw(_LAUGHS),
         holds=('<!ENTITY a "ha">', "<a><b>x &i;</b></a>"),
         lacks=("haha",),
         notices=("not XML (Maximum entity amplification",),
@@ -105,21 +104,21 @@ CASES = [
     Case(
         "an entity that names a file",
         "file.xml",
-        _write(_FILE),
+        raw(_FILE),
         holds=("b: x &f; y",),
         notices=("1 entity is not resolved",),
     ),
     Case(
         "not well formed",
         "broken.xml",
-        _write(b"<a><b>one</a>"),
+        raw(b"<a><b>one</a>"),
         holds=("<a><b>one</a>",),
         notices=("not XML",),
     ),
     Case(
         "10,000 nested elements",
         "deep.xml",
-        _write(b"<a>" * 10_000 + b"x" + b"</a>" * 10_000),
+        raw(b"<a>" * 10_000 + b"x" + b"</a>" * 10_000),
         holds=("<a>x</a>",),
         notices=("not XML",),
     ),

@@ -95,4 +95,5 @@ def test_html_made_to_take_long_is_read_in_linear_time(
     path.write_text(content)
     start = time.process_time()
     assert text in read(path).text
-    assert time.process_time() - start < 2
+    # Far above what it takes, and far below what it took in quadratic time.
+    assert time.process_time() - start < 8

@@ -59,7 +59,7 @@ def test_what_only_claims_to_be_a_pdf_is_refused(tmp_path: Path, content: bytes)
 def test_a_page_that_takes_too_long_is_ended_with_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pdf, "PAGE_SECONDS", 0.0)
+    monkeypatch.setattr(pdf, "START_SECONDS", 0.0)
     assert "takes too long" in error_of(write_pdf(tmp_path / "a.pdf", ["text"]))
 
 
