@@ -27,7 +27,7 @@ from e2llm.cli.terminal import say
 from e2llm.documents import formats
 from e2llm.documents.encodings import Encodings
 from e2llm.documents.source import Source, group_sources
-from e2llm.errors import E2LLMError, UserError
+from e2llm.errors import E2LLMError, ReadError, UserError
 
 if TYPE_CHECKING:
     from e2llm import CompressedDocument
@@ -115,7 +115,11 @@ def compress(
                 report.add(*one)
     for tree in trees.values():
         folder = FolderReading(reading, tree, encodings, shelf, failures)
-        _read_folder(folder, report, as_json)
+        try:
+            _read_folder(folder, report, as_json)
+        except ReadError as error:  # the folder itself
+            failures.append((tree.root, str(error)))
+            continue
         if not folder.n_files:
             failures.append((tree.root, "holds no file that can be read; is it the right one?"))
         elif sync:

@@ -102,7 +102,9 @@ def gather(
             raise _missing(name, source)
         texts[name] = source
     found: list[Source | CompressedDocument | FileTree | str] = []
-    for name in names:
+    for place, name in enumerate(names):
+        if name in trees and name in names[:place]:
+            continue  # a folder that is named twice is one
         if name in stored:
             found.append(name)
         elif name in texts:

@@ -16,7 +16,7 @@ from e2llm.documents.encodings import Encodings
 from e2llm.documents.file_index import FileIndex, Row, note, sha256_of
 from e2llm.documents.file_tree import FileTree, TreeFile
 from e2llm.documents.source import Source, group_sources
-from e2llm.errors import CorruptDocumentError, E2LLMError, LibraryError, ReadError
+from e2llm.errors import CorruptDocumentError, E2LLMError, LibraryError
 
 if TYPE_CHECKING:
     from e2llm import CompressedDocument, Library
@@ -74,19 +74,25 @@ class FolderReading:
         """
         files = self._list()
         rows, entries = self._known(files)
-        new = []
+        new, used = [], []
         for file in files:
             row = rows.get(self._path(file))
-            if row is None or not (row.holds(file) and (row.key, row.name) in entries):
+            entry = entries.get((row.key, file.name)) if row and row.holds(file) else None
+            if entry is None:
                 new.append(file)
                 continue
-            document = self._load(entries[row.key, row.name]) if with_known else None
-            if with_known and document is None:
+            document = self._load(entry) if with_known else None
+            if document is None and (with_known or not self._is_whole(entry)):
+                # Damaged, or gone meanwhile: its file is read again.
+                del entries[entry.key, entry.name]
                 new.append(file)
                 continue
             self.n_known += 1
             if document is not None:
+                used.append(entry.key)
                 yield file.name, document, 0.0
+        if self.library is not None and used:
+            self.library.use(used)
         if new:
             yield from self._read(new, rows, entries)
         for entry in self._touched if with_known else ():
@@ -106,7 +112,9 @@ class FolderReading:
         if self.library is None:
             return 0
         gone = set(self._index.gone(self._exists))
-        entries = [entry for entry in self.library.entries() if (entry.key, entry.name) in gone]
+        # What another folder gives under the same name stays.
+        wanted = gone - self._index.given_elsewhere()
+        entries = [entry for entry in self.library.entries() if (entry.key, entry.name) in wanted]
         n_removed = self.library.delete_all(entries) if entries else 0
         self._index.forget(gone)
         return n_removed
@@ -130,6 +138,9 @@ class FolderReading:
         rows = self._index.rows()
         stored = self.library.entries() if rows else []
         return rows, {(entry.key, entry.name): entry for entry in stored}
+
+    def _is_whole(self, entry: "Entry") -> bool:
+        return self.library is not None and self.library.is_whole(entry)
 
     def _load(self, entry: "Entry") -> "CompressedDocument | None":
         try:
@@ -189,7 +200,7 @@ class FolderReading:
                 sha256 = sha256_of(file.path) or ""
                 row = rows.get(self._path(file))
                 entry = entries.get((row.key, file.name)) if row else None
-                if row and entry and row.sha256 == sha256:
+                if row and entry and row.sha256 == sha256 and self._is_whole(entry):
                     # Only its time is another; a moment later it is known by that too.
                     same = note(self.tree.root, file, row.key, sha256)
                     noted += [same] if same else []
@@ -275,6 +286,8 @@ def as_sources(tree: FileTree, encodings: Encodings) -> tuple[list[Source], list
         if tree.is_readable(file):
             try:
                 sources.append(file.read(encodings.of(file.name)))
-            except ReadError as error:
+            except E2LLMError as error:
                 failures.append((file.name, str(error)))
+    for notice in tree.notices():
+        say(f"{tree.root}: {notice}.")
     return sources, failures + tree.failures

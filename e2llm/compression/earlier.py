@@ -28,7 +28,8 @@ class Earlier:
     grown is as if the whole had been read. Behind a change, and with each chunk read alone, a chunk
     of the same text is used again: its soft tokens and its embedding depend on nothing else. The
     count of its soft tokens may be one off what the rule would give it there; the chunks that are
-    read anew take up the difference, so that the whole stays within one soft token of the rule.
+    read anew take up the difference, so that the whole stays within one soft token of the rule, and
+    after many changes within a few.
 
     Attributes:
         document: The document.
@@ -93,13 +94,18 @@ class Earlier:
         ruled, owed = soft_counts(n_tokens, n_soft + (0 if self.has_grown else 1), ratio, owed)
         if ratio != "chunk":
             owed -= min(max(int((n_soft - ruled).sum()), -1), 1)
-        ends = document.n_soft_per_chunk.cumsum()  # (n_chunks,)
+        ends = self._ends
         parts = [
             document.soft_tokens[int(ends[last]) - int(n) : int(ends[last])]
             for last, n in zip(places.tolist(), n_soft.tolist(), strict=True)
         ]
         soft_tokens = torch.cat(parts) if parts else document.soft_tokens[:0]
         return Block(soft_tokens, document.embeddings[places], n_soft, n_tokens, owed)
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """Where each chunk's soft tokens end, (n_chunks,)."""
+        return self.document.n_soft_per_chunk.cumsum()
 
     @cached_property
     def _old_spans(self) -> list[Span]:

@@ -124,6 +124,14 @@ class FileIndex:
 
         return self._use(read, []) if self.path.exists() else []
 
+    def given_elsewhere(self) -> set[tuple[str, str]]:
+        """Return (key, name) of the documents that other folders gave."""
+
+        def read(db: sqlite3.Connection) -> set[tuple[str, str]]:
+            return set(db.execute("SELECT key, name FROM made WHERE root != ?", (self._root,)))
+
+        return self._use(read, set()) if self.path.exists() else set()
+
     def forget(self, documents: Iterable[tuple[str, str]]) -> None:
         """Drop what is known of documents, each a key and a name, and of their files."""
 

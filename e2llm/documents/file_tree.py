@@ -94,7 +94,7 @@ class FileTree:
     passed_over: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     _first: dict[str, list[str]] = field(default_factory=dict, repr=False)
-    _changed: Counter[str] = field(default_factory=Counter, repr=False)
+    _given: set[str] = field(default_factory=set, repr=False)
 
     def files(self) -> Iterator[TreeFile]:
         """Yield the files, each folder's by name; none of them is opened.
@@ -200,13 +200,14 @@ class FileTree:
         return None
 
     def _printable(self, name: str) -> str:
-        name = self.prefix + name
-        shown = printable(name)
-        if shown == name:
-            return name
-        self._changed[shown] += 1
-        number = self._changed[shown]
-        return shown if number == 1 else f"{shown} ({number})"
+        """Return what a file is called, which no other file is."""
+        shown = own = printable(self.prefix + name)
+        number = 1
+        while own in self._given:
+            number += 1
+            own = f"{shown} ({number})"
+        self._given.add(own)
+        return own
 
     def _pass_over(self, reason: str, name: str) -> None:
         self.passed_over[reason] += 1

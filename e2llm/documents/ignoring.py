@@ -62,11 +62,14 @@ class Rules:
         Args:
             name: Its path from the root of the tree.
         """
-        if self.own is not None:
-            included = self.own.check_file(name[len(self.folder) :]).include
-            if included is not None:
-                return bool(included)
-        return self.around is not None and self.around.leaves_out(name)
+        rules: Rules | None = self
+        while rules is not None:  # the innermost rule that says something holds
+            if rules.own is not None:
+                included = rules.own.check_file(name[len(rules.folder) :]).include
+                if included is not None:
+                    return bool(included)
+            rules = rules.around
+        return False
 
 
 def _parse(lines: Any) -> Any:

@@ -167,6 +167,13 @@ class Library:
             ) from error
         return document.renamed(name)
 
+    def is_whole(self, entry: Entry) -> bool:
+        """Tell whether an entry's file has the size that was written; it is not opened."""
+        try:
+            return os.path.getsize(self._files.file(entry.key)) == entry.n_bytes
+        except OSError:
+            return False
+
     def catalogue(self) -> Catalogue:
         """Return what is here now, for many look-ups."""
         return Catalogue(self._read())

@@ -292,3 +292,68 @@ def test_names_of_any_kind_are_one_line_each(pair, notes):
     assert run("compress", notes, "-m", pair).code == 0
     assert len(stored()) == 6
     assert "0 files read, 6 read before" in run("compress", notes, "-m", pair).said
+
+
+def asked(*paths: Path, pair) -> list[str]:
+    facts = run("ask", *paths, "-m", pair, "-q", "Who?", *FEW, "--json").json
+    return [document["name"] for document in facts["documents"]]
+
+
+@pytest.mark.parametrize("verb", ["compress", "ask"])
+def test_a_damaged_document_is_made_again_from_its_file(pair, notes, home, verb):
+    age(notes)
+    run("compress", notes, "-m", pair)
+    damaged = next((home / "library").glob("*.e2llm"))
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    if verb == "compress":
+        assert "1 files read, 1 read before" in run("compress", notes, "-m", pair).said
+    assert asked(notes, pair=pair) == ["a/report.md", "b/report.md"]
+    assert damaged.stat().st_size > 1000
+
+
+def test_sync_leaves_what_another_folder_gives_under_the_same_name(pair, tmp_path):
+    for folder in "xy":
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "licence.txt", TEXT)
+        write(tmp_path / folder / f"{folder}.txt", TEXT + folder)
+        run("compress", tmp_path / folder, "-m", pair)
+    (tmp_path / "x" / "licence.txt").unlink()
+    run("compress", tmp_path / "x", "-m", pair, "--sync")
+    assert stored() == ["licence.txt", "x.txt", "y.txt"]
+
+
+def test_two_names_that_look_alike_are_two_documents(pair, tmp_path):
+    root = tmp_path / "odd"
+    root.mkdir()
+    for place, name in enumerate(("a\nb.txt", "a?b.txt", "a?b.txt (2)")):
+        write(root / name, f"{TEXT} {place}")
+    names = asked(root, pair=pair)
+    assert len(set(names)) == len(names) == 3
+
+
+def test_a_folder_asked_beside_another_has_its_own_name_before_its_files(pair, notes, tmp_path):
+    age(notes)
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "x.md", TEXT)
+    for root in (notes, other):
+        run("compress", root, "-m", pair)
+    names = ["notes/a/report.md", "notes/b/report.md", "other/x.md"]
+    assert asked(notes, other, pair=pair) == names
+    assert asked(notes, notes, pair=pair) == ["a/report.md", "b/report.md"]
+
+
+def test_a_folder_that_may_not_be_read_stops_no_other(pair, notes, tmp_path, monkeypatch):
+    (tmp_path / "bad").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path) == tmp_path / "bad":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    result = run("compress", tmp_path / "bad", notes, "-m", pair)
+    assert result.code == 1
+    assert "cannot be read (Permission denied)" in result.stderr
+    assert len(stored()) == 2
