@@ -186,9 +186,7 @@ def test_a_decoder_in_four_bits_is_trained_by_lora_alone_and_the_pair_loads_in_a
         for name in load_file(folder / "lora" / "adapter_model.safetensors")
     )
     pair = E2LLM.from_pretrained(folder, dtype="float32", device="cpu")
-    assert (
-        pair.ask(
-            "Who keeps the river?", pair.compress(tiny.TEXT), expand=0, max_new_tokens=4
-        ).notices
-        == ()
-    )
+    document = pair.compress(tiny.TEXT)
+    answer = pair.ask("Who keeps the river?", document, expand=0, max_new_tokens=4)
+    # Of a trained pair nothing is said but that an answer was cut.
+    assert all("was cut" in notice for notice in answer.notices)

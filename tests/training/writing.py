@@ -42,16 +42,18 @@ def prose(seed: int, n_sentences: int) -> str:
     )
 
 
-def texts(n: int = 40) -> list[dict[str, Any]]:
-    """Texts of 2 to 13 sentences, so of one to some six chunks of 120 characters."""
-    return [
-        {
-            "id": f"t{i}",
-            "text": f"{prose(i, 1 + i % 12)} The {WORDS[i % 15]} is a work of the old town.",
-            "source": "town",
-        }
+def texts(n: int = 40, defined: bool = True) -> list[dict[str, Any]]:
+    """Texts of 2 to 13 sentences, so of one to some six chunks of 120 characters.
+
+    The last one of each says what something is, unless told otherwise.
+    """
+    bodies = [
+        f"{prose(i, 1 + i % 12)} The {WORDS[i % 15]} is a work of the old town."
+        if defined
+        else prose(i, 2 + i % 12)
         for i in range(n)
     ]
+    return [{"id": f"t{i}", "text": text, "source": "town"} for i, text in enumerate(bodies)]
 
 
 def questions(n: int = 40) -> list[dict[str, Any]]:
@@ -74,9 +76,9 @@ def questions(n: int = 40) -> list[dict[str, Any]]:
     return records
 
 
-def write_data(folder: Path) -> Path:
+def write_data(folder: Path, defined: bool = True) -> Path:
     """A folder with texts.jsonl and questions.jsonl."""
-    write_lines(folder / "texts.jsonl", texts())
+    write_lines(folder / "texts.jsonl", texts(defined=defined))
     write_lines(folder / "questions.jsonl", questions())
     return folder
 

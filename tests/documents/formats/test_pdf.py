@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from e2llm.documents.formats import pdf
 from e2llm.documents.formats.running import drop_running
 from e2llm.documents.reading import read
 from e2llm.errors import ReadError
@@ -54,13 +53,6 @@ def test_what_only_claims_to_be_a_pdf_is_refused(tmp_path: Path, content: bytes)
     path = tmp_path / "a.pdf"
     path.write_bytes(content)
     error_of(path)
-
-
-def test_a_page_that_takes_too_long_is_ended_with_its_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pdf, "START_SECONDS", 0.0)
-    assert "takes too long" in error_of(write_pdf(tmp_path / "a.pdf", ["text"]))
 
 
 def test_files_are_read_in_several_threads(tmp_path: Path) -> None:

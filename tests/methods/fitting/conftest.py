@@ -14,7 +14,7 @@ from tests.training import writing
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory) -> list[Source]:
     """Texts and questions."""
-    data = writing.write_data(tmp_path_factory.mktemp("fit-data"))
+    data = writing.write_data(tmp_path_factory.mktemp("fit-data"), defined=False)
     return [
         open_source(SourceSettings(path=str(data / f"{name}.jsonl")))
         for name in ("texts", "questions")
