@@ -45,7 +45,7 @@ def _packed(data: bytes, name: str = "") -> Make:
         packed = io.BytesIO()
         with gzip.GzipFile(name, "wb", fileobj=packed) as file:
             file.write(data)
-        path.writeraw(packed.getvalue())
+        path.write_bytes(packed.getvalue())
 
     return make
 
